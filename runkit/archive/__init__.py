@@ -1,0 +1,1 @@
+"""The disk: where things lie, hashing, capture, atomic writes and the store."""

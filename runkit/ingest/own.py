@@ -1,0 +1,163 @@
+"""Reader for runs of ``runkit train``: ``config.json`` and ``run.json`` beside the log and the dumps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from runkit import __version__
+from runkit.errors import RunUnreadable
+from runkit.ingest.derive import derived_metrics
+from runkit.ingest.folder import RunFolder
+from runkit.ingest.ingested import IngestedRun
+from runkit.ingest.reading import (
+    EvaluationPlan,
+    read_measurements,
+    read_missing,
+    read_status,
+    read_training,
+)
+from runkit.ingest.trainlog import read_train_log
+from runkit.records.capture import CAPTURE_FILE, RunCapture
+from runkit.records.manifest import (
+    Code,
+    Command,
+    Configuration,
+    DataReference,
+    Evidence,
+    Hardware,
+    ModelReference,
+    Moment,
+    Notes,
+    Provenance,
+    Software,
+)
+
+NAME = "runkit"
+CONFIG_FILE = "config.json"
+_NO_CAPTURE = f"the run directory has no {CAPTURE_FILE}"
+
+
+def can_read(folder: RunFolder) -> bool:
+    """Return whether *folder* is a run of ours."""
+    return (folder.root / CONFIG_FILE).is_file()
+
+
+def read(folder: RunFolder, *, directory_name: str) -> IngestedRun:
+    """Return the facts of the run in *folder*.
+
+    Raises:
+        RunUnreadable: ``config.json`` is torn or lacks a key.
+        RecordInvalid: ``run.json`` is not a valid capture.
+    """
+    config = _config(folder)
+    log = read_train_log(folder.read_text(folder.root / folder.log_path))
+    capture = _capture(folder)
+    effective = config["effective"]
+    step_plan = EvaluationPlan(effective.get("eval.dev_items"), "dev", "live")
+    final_plan = EvaluationPlan(effective.get("eval.test_items"), "test", "best")
+    measurements = read_measurements(folder, log, lambda label: final_plan if label == "final" else step_plan)
+    notes = config.get("notes") or {}
+    status = read_status(log, folder.log_path, measurements)
+    return IngestedRun(
+        provenance=Provenance(
+            reader=NAME,
+            runkit_version=__version__,
+            logged_run_directory=capture.run_id if capture else directory_name,
+            log_path=folder.log_path,
+            num_log_lines=log.num_lines,
+            num_log_lines_understood=log.num_lines_understood,
+        ),
+        started=_moment(capture.started_at if capture else None, "start"),
+        ended=_moment(capture.ended_at if capture else None, "end"),
+        duration_seconds=_duration_seconds(capture),
+        status=status,
+        command=capture.command if capture else _unknown_command(),
+        hardware=capture.hardware if capture else _unknown_hardware(),
+        software=capture.software if capture else _unknown_software(),
+        configuration=_configuration(config),
+        models=_models(config),
+        data=DataReference(name=config["data"]["name"], fingerprint=config["data"].get("fingerprint")),
+        training=read_training(log, folder.log_path, planned_steps=effective.get("train.steps")),
+        evaluations=measurements.evaluations,
+        metrics=derived_metrics(measurements.evaluations, had_samples=status.value != "no_eval_samples"),
+        missing_artifacts=read_missing(folder, log, has_final="final" in measurements.outcomes),
+        outcomes=measurements.outcomes,
+        notes=Notes(title=notes.get("title"), why=notes.get("why")),
+        declared_factors=tuple((notes.get("ablates") or {}).get("factors", ())),
+    )
+
+
+def _config(folder: RunFolder) -> dict[str, Any]:
+    path = folder.root / CONFIG_FILE
+    try:
+        config = json.loads(folder.read_text(path))
+        missing = [
+            key for key in ("given", "effective", "inert", "digest", "models", "data") if key not in config
+        ]
+    except (ValueError, TypeError) as error:
+        raise RunUnreadable(
+            f"{path} is not JSON: {error}; the run may have been killed at its start"
+        ) from error
+    if missing:
+        raise RunUnreadable(f"{path} lacks {', '.join(missing)}; it was not written by runkit train")
+    return dict(config)
+
+
+def _capture(folder: RunFolder) -> RunCapture | None:
+    path = folder.root / CAPTURE_FILE
+    return RunCapture.parse(path.read_bytes(), origin=str(path)) if path.is_file() else None
+
+
+def _configuration(config: Mapping[str, Any]) -> Configuration:
+    return Configuration(
+        logged={key: json.dumps(value) for key, value in config["given"].items()},
+        effective=config["effective"],
+        effective_digest=config["digest"],
+        inert=config["inert"],
+        evidence=Evidence(
+            path=CONFIG_FILE, line=None, what="configuration as resolved before the first step"
+        ),
+    )
+
+
+def _models(config: Mapping[str, Any]) -> tuple[ModelReference, ...]:
+    return tuple(
+        ModelReference.model_validate(
+            {
+                "role": role,
+                "name": model["name"],
+                "revision": model.get("revision"),
+                "sha256": model.get("sha256"),
+            }
+        )
+        for role, model in config["models"].items()
+    )
+
+
+def _moment(at: str | None, what: str) -> Moment | None:
+    if at is None:
+        return None
+    return Moment(at=at, zone=None, evidence=Evidence(path=CAPTURE_FILE, line=None, what=what))
+
+
+def _duration_seconds(capture: RunCapture | None) -> float | None:
+    if capture is None or capture.ended_at is None:
+        return None
+    start, end = datetime.fromisoformat(capture.started_at), datetime.fromisoformat(capture.ended_at)
+    return max((end - start).total_seconds(), 0.0)
+
+
+def _unknown_command() -> Command:
+    return Command(argv=None, launcher=None, world_size=None, environment={}, missing_because=_NO_CAPTURE)
+
+
+def _unknown_hardware() -> Hardware:
+    return Hardware(gpus=(), cpu_model=None, num_cpus=None, memory_bytes=None, evidence=None)
+
+
+def _unknown_software() -> Software:
+    code = Code(git_commit=None, is_dirty=None, missing_because=_NO_CAPTURE)
+    return Software(python_version=None, packages={}, code=code)

@@ -1,0 +1,232 @@
+"""A table as a value, in no format yet, and where each of its cells comes from; the sidecar says the latter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from runkit.records.manifest import EvidenceKind
+from runkit.records.record import Record, RunId, Scalar, Sha256, TextMap
+
+
+class RunSource(Record):
+    """The run that a number was read from, and the seal that its manifest had."""
+
+    run_id: RunId
+    manifest_digest: Sha256
+    """The seal of the manifest."""
+
+
+class ScoreSource(Record):
+    """A proportion of one system in one evaluation."""
+
+    kind: Literal["score"] = "score"
+    runs: tuple[RunSource, ...]
+    """More than one when runs share the measurement, as for a frozen baseline."""
+    evaluation: str
+    """Label of the evaluation."""
+    split: str
+    system: str
+    outcome: Literal["correct", "invalid"]
+    """What was counted."""
+    count: NonNegativeInt
+    n: PositiveInt
+    estimator: Literal["wilson-95"]
+    interval_low: float
+    """Lower end, a fraction."""
+    interval_high: float
+    evidence_kind: EvidenceKind
+    evidence: str
+    """Artifact and line inside the run directory, ``train.log:3498``."""
+    noise_draw: NonNegativeInt | None
+    items_sha256: Sha256 | None
+
+
+class PeakSource(Record):
+    """The largest of several evaluations on the same items: selected, so no estimate of any one step."""
+
+    kind: Literal["peak"] = "peak"
+    runs: tuple[RunSource, ...]
+    steps: tuple[NonNegativeInt, ...]
+    """All steps that reached it, earliest first."""
+    num_candidates: PositiveInt
+    """The number of evaluations that it is the maximum of."""
+    split: str
+    system: str
+    count: NonNegativeInt
+    n: PositiveInt
+    estimator: Literal["maximum"]
+    evidence_kind: EvidenceKind
+    evidence: str
+
+
+class ComparisonSource(Record):
+    """A difference of two runs on the same items: the row minus the control."""
+
+    kind: Literal["comparison"] = "comparison"
+    runs: tuple[RunSource, ...]
+    """The row first, then the control."""
+    evaluation: str
+    reference_evaluation: str
+    split: str
+    system: str
+    both: NonNegativeInt
+    only_row: NonNegativeInt
+    only_control: NonNegativeInt
+    neither: NonNegativeInt
+    estimator: Literal["newcombe-95"]
+    interval_low: float
+    interval_high: float
+    test: Literal["mcnemar-exact"]
+    p_exact: float
+    p_midp: float
+    p_holm: float | None
+    """Null for a replicate, which is no member of the family."""
+    family: tuple[str, ...]
+    """Run ids of the rows that the adjustment covers."""
+    minimum_detectable_fraction: float | None
+    """Difference found with 80 % power at the observed discordance; null when no difference is."""
+    items_sha256: Sha256 | None
+    evidence: str
+
+
+class SettingSource(Record):
+    """A value of the effective configuration."""
+
+    kind: Literal["setting"] = "setting"
+    runs: tuple[RunSource, ...]
+    key: str
+    is_set: bool
+    """False when the effective configuration has no such key."""
+    value: Scalar
+    evidence: str
+
+
+class MissingSource(Record):
+    """A number that is not there, and why."""
+
+    kind: Literal["missing"] = "missing"
+    runs: tuple[RunSource, ...]
+    what: str
+    reason: str
+
+
+CellSource = Annotated[
+    ScoreSource | PeakSource | ComparisonSource | SettingSource | MissingSource, Field(discriminator="kind")
+]
+"""Where one cell comes from."""
+
+
+NO_DIGITS = "–"
+"""What stands for a missing measurement, and for a factor that is off."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column."""
+
+    key: str
+    """Name for the sidecar and for ``explain``: ``accuracy``, ``difference``, a configuration key."""
+    header: tuple[str, ...]
+    """Lines of the header."""
+    align: Literal["left", "center"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: plain Unicode text, its marks, and its source."""
+
+    lines: tuple[str, ...] = ()
+    """The value and, below it, its interval or its step; empty for a cell that says nothing."""
+    source: CellSource | None = None
+    marks: tuple[str, ...] = ()
+    """Letters of the notes that this cell refers to."""
+    is_bold: bool = False
+
+    @property
+    def text(self) -> str:
+        """The cell in one line."""
+        return " ".join(self.lines)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row."""
+
+    label: str
+    run_id: str | None
+    """None for a baseline that is no run of its own."""
+    cells: tuple[Cell, ...]
+    """One for each column."""
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows between two rules."""
+
+    title: str | None
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Note:
+    """One note below the table."""
+
+    mark: str
+    """A letter, or an empty string for a note on the whole table."""
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A whole table."""
+
+    caption: str
+    label: str
+    caption_side: Literal["above", "below"]
+    spans_both_columns: bool
+    stub_header: str
+    columns: tuple[Column, ...]
+    blocks: tuple[Block, ...]
+    notes: tuple[Note, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows in the order of printing."""
+        return tuple(row for block in self.blocks for row in block.rows)
+
+
+class SidecarCell(Record):
+    """One printed cell."""
+
+    column: str
+    text: str
+    """What is printed, in plain text."""
+    source: CellSource | None
+    """Null for a cell that prints no fact, such as the dash of the control against itself."""
+
+
+class SidecarRow(Record):
+    """One printed row."""
+
+    label: str
+    run_id: RunId | None
+    """Null for a baseline that several runs share."""
+    cells: tuple[SidecarCell, ...]
+
+
+class CellSidecar(Record):
+    """All cells of one table, what each was computed from, and digests of what was printed."""
+
+    format: Literal[1]
+    table: str
+    """Name of the specification."""
+    spec_sha256: Sha256
+    """Of the bytes of ``paper_tables/<table>.toml``."""
+    files: TextMap
+    """Name of each printed file to its SHA-256."""
+    rows: tuple[SidecarRow, ...]
+    notes: tuple[str, ...]

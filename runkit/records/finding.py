@@ -1,0 +1,30 @@
+"""What a check returns: one thing found wrong, as a value. Never raised, never printed here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "info"]
+
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+"""Worst first."""
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One finding: which rule, how bad, which run, where, what was found against what was expected."""
+
+    rule: str
+    """Code in the catalogue, for example ``"RK401"``."""
+    severity: Severity
+    run_id: str
+    """The run, or an empty string when no single run is meant."""
+    place: str
+    """File and line (``train.log:1274``), or the field of the manifest (``sealed.status``)."""
+    message: str
+    """One sentence: what was found and what was expected."""
+    way_out: str = ""
+    """What to do about it; empty when there is nothing that a person could do."""
+    waived_because: str | None = None
+    """The reason from the run's notes when a person waived this finding."""

@@ -1,0 +1,431 @@
+"""The manifest of one preserved run: sealed facts, which never change, and notes, which people write.
+
+A missing measurement is null with a reason, never 0; a number has its n. Texts of logs are not kept
+here: evidence is a file and a line number.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+
+from runkit.records.record import Record, RunId, ScalarMap, Sha256, TextMap, canonical_digest
+
+Status = Literal["completed", "early_stopped", "truncated", "crashed", "no_eval_samples"]
+"""How a run ended, read from its own artifacts."""
+
+EvidenceKind = Literal["recomputed", "logged", "reported"]
+"""How well a number is supported: from per-sample outcomes, from a log line, only claimed in prose."""
+
+Outcome = Literal["correct", "wrong", "invalid"]
+"""What one system did on one item; invalid means that no answer could be extracted."""
+
+RelationKind = Literal["ablates", "follows", "supersedes", "replicates", "swaps"]
+
+Verdict = Literal["main_result", "supporting", "negative_result", "not_publishable", "undecided"]
+
+
+class Evidence(Record):
+    """The line of an artifact that proves a fact."""
+
+    path: str
+    """Path of the artifact inside the run directory."""
+    line: PositiveInt | None
+    """Line number, counting line feeds from 1; null when the whole file is meant."""
+    what: str
+    """What stands there, in our words."""
+
+
+class Moment(Record):
+    """A point in time as the run recorded it."""
+
+    at: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}([+-]\d{2}:\d{2})?$")
+    """ISO 8601, with an offset when the run recorded one."""
+    zone: str | None
+    """Name of the time zone as written (``PST``), when the run wrote a name instead of an offset."""
+    evidence: Evidence
+
+
+class Provenance(Record):
+    """Where the facts come from."""
+
+    reader: str
+    """Name of the reader of run directories: ``runkit`` or ``bridge-cluster``."""
+    runkit_version: str
+    logged_run_directory: str | None
+    """The directory as the log names it, which may differ from the preserved name."""
+    log_path: str | None
+    """Path of the training log inside the run directory; null when there is none."""
+    num_log_lines: NonNegativeInt
+    num_log_lines_understood: NonNegativeInt
+    """Lines that matched a known form; the others are kept in the artifact and not interpreted."""
+
+
+class StatusFact(Record):
+    """How the run ended, and what proves it."""
+
+    value: Status
+    reason: str
+    """One sentence in our words."""
+    evidence: Evidence | None
+    """Null only when there is no log at all."""
+
+
+class Command(Record):
+    """How the run was started."""
+
+    argv: tuple[str, ...] | None
+    """Program and arguments; null when the run did not record them."""
+    launcher: str | None
+    """``torchrun``, ``accelerate`` or null."""
+    world_size: PositiveInt | None
+    environment: TextMap
+    """Relevant variables; secrets are never among them."""
+    missing_because: str | None
+
+
+class Gpu(Record):
+    """One kind of accelerator in the machine."""
+
+    name: str
+    count: PositiveInt
+    memory_bytes: PositiveInt | None
+
+
+class Hardware(Record):
+    """The machine."""
+
+    gpus: tuple[Gpu, ...]
+    cpu_model: str | None
+    num_cpus: PositiveInt | None
+    memory_bytes: PositiveInt | None
+    evidence: Evidence | None
+
+
+class Code(Record):
+    """The state of the code that ran."""
+
+    git_commit: str | None
+    is_dirty: bool | None
+    """Whether tracked or untracked files differed from the commit; null when unknown."""
+    missing_because: str | None
+
+
+class Software(Record):
+    """Python and the packages that were installed."""
+
+    python_version: str | None
+    packages: TextMap
+    """Distribution name to version; empty when the run did not record them."""
+    code: Code
+
+
+class Configuration(Record):
+    """What the run was told, and what of it had an effect."""
+
+    logged: TextMap
+    """Every setting as the run wrote it, as text."""
+    effective: ScalarMap
+    """Defaults filled, paths and inert keys removed, world size and global batch included."""
+    effective_digest: Sha256
+    """SHA-256 of the canonical JSON of :attr:`effective`."""
+    inert: TextMap
+    """Keys that changed nothing in this run, each with the reason."""
+    evidence: Evidence
+
+    @model_validator(mode="after")
+    def _digest_is_of_effective(self) -> Self:
+        if canonical_digest(dict(self.effective)) != self.effective_digest:
+            raise ValueError("effective_digest is not the digest of effective")
+        return self
+
+
+class ModelReference(Record):
+    """One of the two frozen models."""
+
+    role: Literal["source", "target"]
+    name: str
+    revision: str | None
+    sha256: Sha256 | None
+    """Digest of the weights when they were at hand."""
+
+
+class DataReference(Record):
+    """The items that were trained and measured on."""
+
+    name: str
+    fingerprint: Sha256 | None
+
+
+class Training(Record):
+    """How far training came."""
+
+    planned_steps: NonNegativeInt | None
+    last_step: NonNegativeInt | None
+    """Last training step that the log shows; null when it shows none."""
+    evidence: Evidence | None
+    loss_steps: tuple[NonNegativeInt, ...]
+    loss_values: tuple[float, ...]
+    """Training loss in nats at each of :attr:`loss_steps`, as logged."""
+
+
+class AnswerCount(Record):
+    """How often one extracted answer occurred."""
+
+    answer: str
+    """The extracted answer as text; answers can have hundreds of digits and are never numbers."""
+    count: PositiveInt
+
+
+class SystemScore(Record):
+    """Three-way outcomes of one system in one evaluation, recomputed from the dump."""
+
+    system: str
+    """``source``, ``target``, ``bridged`` or the name of a control."""
+    correct: NonNegativeInt
+    wrong: NonNegativeInt
+    invalid: NonNegativeInt
+    distinct_answers: NonNegativeInt
+    """Number of different extracted answers; all invalid ones together count as one."""
+    most_common: tuple[AnswerCount, ...]
+    """The five most common valid answers, most common first."""
+
+    @property
+    def n(self) -> int:
+        """Number of items."""
+        return self.correct + self.wrong + self.invalid
+
+    @property
+    def accuracy_fraction(self) -> float | None:
+        """Correct of n, or None without items."""
+        return self.correct / self.n if self.n else None
+
+    @property
+    def invalid_fraction(self) -> float | None:
+        """Invalid of n, or None without items."""
+        return self.invalid / self.n if self.n else None
+
+
+class LoggedScore(Record):
+    """An accuracy as a log line gives it; compared, never trusted."""
+
+    system: str
+    accuracy_fraction: NonNegativeFloat
+
+
+class Evaluation(Record):
+    """One evaluation of one checkpoint."""
+
+    label: str
+    """The step as text, or ``final``."""
+    step: NonNegativeInt | None
+    """Training step of the weights; null when the run does not prove it."""
+    split: str
+    """``dev`` or ``test``: from which items."""
+    n_planned: NonNegativeInt | None
+    checkpoint: Literal["live", "best", "last", "unknown"]
+    """Which weights were evaluated: those in training, a saved checkpoint, or not provable."""
+    noise_draw: NonNegativeInt | None
+    """Index of the seeded noise draw; null when the noise was not seeded."""
+    dump: str | None
+    """Path of the per-sample dump inside the run directory."""
+    num_unreadable_rows: NonNegativeInt
+    """Lines of the dump that are torn or not rows."""
+    items_sha256: Sha256 | None
+    """Digest of item ids, questions and gold answers in order: equal means that runs can be paired."""
+    systems: tuple[SystemScore, ...]
+    """Empty when there is no dump or it has no rows."""
+    logged: tuple[LoggedScore, ...]
+    log_line: PositiveInt | None
+    missing_because: str | None
+    """Why there are no outcomes; null when there are."""
+
+    def score(self, system: str) -> SystemScore | None:
+        """Return the score of *system*, or None when it was not measured."""
+        return next((score for score in self.systems if score.system == system), None)
+
+    def logged_accuracy(self, system: str) -> float | None:
+        """Return the accuracy that the log gives for *system*, or None."""
+        return next((score.accuracy_fraction for score in self.logged if score.system == system), None)
+
+    @property
+    def n(self) -> int:
+        """Number of items that have outcomes."""
+        return self.systems[0].n if self.systems else 0
+
+
+class Metric(Record):
+    """A number derived from evaluations, with what supports it."""
+
+    name: str
+    """``peak.bridged``, ``final.bridged``, ``degradation``, ``gap_to_target``, ``gain_over_source``, …"""
+    value_fraction: float | None
+    correct: int | None
+    """Numerator over :attr:`n`; a difference of counts for derived differences."""
+    n: PositiveInt | None
+    steps: tuple[NonNegativeInt, ...]
+    """The steps at which the value was reached; more than one for a tied peak."""
+    split: str | None
+    num_candidates: PositiveInt | None
+    """For a peak: the number of evaluations it is the maximum of."""
+    evidence: EvidenceKind | None
+    missing_because: str | None
+
+    @model_validator(mode="after")
+    def _value_or_reason(self) -> Self:
+        if (self.value_fraction is None) == (self.missing_because is None):
+            raise ValueError("exactly one of value_fraction and missing_because must be given")
+        return self
+
+
+class Artifact(Record):
+    """A file of the run."""
+
+    path: str
+    """Path inside the run directory, with forward slashes."""
+    role: Literal["log", "dump", "summary", "config", "capture", "metrics", "checkpoint", "other"]
+    size_bytes: NonNegativeInt
+    sha256: Sha256
+    storage: Literal["copy", "reference"]
+    """``copy``: in ``preserved_runs``; ``reference``: only hash and size are here."""
+
+
+class MissingArtifact(Record):
+    """A file that the run says it wrote, or should have written, and that was not there."""
+
+    path: str
+    role: Literal["dump", "checkpoint", "summary", "log"]
+    evidence: Evidence | None
+    reason: str
+
+
+class OutcomesReference(Record):
+    """The Parquet file with per-sample outcomes, beside the manifest."""
+
+    path: str
+    sha256: Sha256
+    num_rows: NonNegativeInt
+
+
+class SealedFacts(Record):
+    """What ``preserve`` found, written once and protected by a digest."""
+
+    run_id: RunId
+    provenance: Provenance
+    started: Moment | None
+    ended: Moment | None
+    duration_seconds: NonNegativeFloat | None
+    status: StatusFact
+    command: Command
+    hardware: Hardware
+    software: Software
+    configuration: Configuration
+    models: tuple[ModelReference, ...]
+    data: DataReference
+    training: Training
+    evaluations: tuple[Evaluation, ...]
+    """In order of step, the final one last."""
+    metrics: tuple[Metric, ...]
+    artifacts: tuple[Artifact, ...]
+    """Sorted by path."""
+    artifacts_location: str | None
+    """For artifacts by reference: where they are, in words a reader can follow."""
+    missing_artifacts: tuple[MissingArtifact, ...]
+    outcomes: OutcomesReference | None
+    """Null only when the run has no per-sample outcomes at all."""
+
+    def evaluation(self, label: str) -> Evaluation | None:
+        """Return the evaluation called *label*, or None."""
+        return next((found for found in self.evaluations if found.label == label), None)
+
+    def metric(self, name: str) -> Metric | None:
+        """Return the metric called *name*, or None."""
+        return next((found for found in self.metrics if found.name == name), None)
+
+    def model(self, role: str) -> ModelReference | None:
+        """Return the model in *role*, or None."""
+        return next((found for found in self.models if found.role == role), None)
+
+
+class Publishability(Record):
+    """What a person decided this run is good for."""
+
+    verdict: Verdict
+    reason: str
+
+
+class RootCause(Record):
+    """Why the run went wrong, as a person confirmed it."""
+
+    code: str
+    """From the taxonomy, for example ``truncated.unknown`` or ``conditioning.duplicated_prompt``."""
+    sentence: str
+
+
+class Relation(Record):
+    """How this run relates to another one."""
+
+    kind: RelationKind
+    run_id: RunId
+    factors: tuple[str, ...] = ()
+    """For ``ablates``: the configuration keys that were meant to change."""
+
+
+class Waiver(Record):
+    """A finding that a person accepts, and why."""
+
+    rule: str = Field(pattern=r"^RK\d{3}$")
+    reason: str = Field(min_length=1)
+
+
+class Notes(Record):
+    """What people say about the run; editable, and no part of the seal."""
+
+    title: str | None = None
+    why: str | None = None
+    """Why the run was made."""
+    command_as_reported: str | None = None
+    """The command as a person remembers it, when the run did not record one."""
+    went_wrong: str | None = None
+    publishability: Publishability = Publishability(
+        verdict="undecided", reason="nobody has judged this run yet"
+    )
+    root_cause: RootCause | None = None
+    claimed_status: Status | None = None
+    """How the run ended according to its authors, checked against the sealed status."""
+    relations: tuple[Relation, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+
+
+class Seal(Record):
+    """The digest that shows whether sealed facts were edited."""
+
+    algorithm: Literal["sha256"]
+    digest: Sha256
+
+
+class Manifest(Record):
+    """All that a reader of the paper needs to trust one run."""
+
+    format: Literal[1]
+    sealed: SealedFacts
+    seal: Seal
+    """Digest of the canonical JSON of :attr:`sealed`."""
+    notes: Notes
+
+    @classmethod
+    def sealing(cls, facts: SealedFacts, notes: Notes) -> Manifest:
+        """Return the manifest that seals *facts*."""
+        return cls(
+            format=1, sealed=facts, seal=Seal(algorithm="sha256", digest=facts.content_digest()), notes=notes
+        )
+
+    @property
+    def run_id(self) -> str:
+        """The run's name in the archive."""
+        return self.sealed.run_id
+
+    def relations(self, kind: RelationKind) -> tuple[Relation, ...]:
+        """Return the relations of one *kind*."""
+        return tuple(relation for relation in self.notes.relations if relation.kind == kind)

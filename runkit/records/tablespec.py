@@ -1,0 +1,99 @@
+"""What a person asks a table to show: the TOML files in ``paper_tables/``."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from runkit.errors import RecordInvalid
+from runkit.records.record import Record, RunId, TextMap
+
+
+class FactorColumn(Record):
+    """A configuration key as a column."""
+
+    key: str
+    """Key of the effective configuration, for example ``bridge.conditioning``."""
+    label: str
+    names: TextMap = Field(default_factory=dict)
+    """Value of the configuration, as text, to what is printed instead of it."""
+
+
+class TableRow(Record):
+    """One run as a row."""
+
+    run: RunId
+    label: str
+
+
+class TableSpec(Record):
+    """An ablation table: a control, rows, and the factors that tell them apart."""
+
+    format: Literal[1]
+    caption: str
+    label: str = Field(pattern=r"^[A-Za-z0-9:_-]+$")
+    """For ``\\ref``, for example ``tab:ablation``."""
+    control: RunId
+    """The run that every other row is compared with."""
+    rows: tuple[TableRow, ...] = Field(min_length=1)
+    """In the order of printing; the control is among them."""
+    factors: tuple[FactorColumn, ...] = ()
+    caption_side: Literal["above", "below"] = "above"
+    """Above for NeurIPS, ICML and ICLR; below for ACL and COLM."""
+    columns: Literal["one", "both"] = "one"
+    """In a layout of two columns: whether the table spans ``one`` column or ``both``."""
+
+    @classmethod
+    def parse_toml(cls, text: str, *, origin: str) -> Self:
+        """Return the specification that *text* says.
+
+        Args:
+            origin: Where the text came from, for the message; usually a path.
+        Raises:
+            RecordInvalid: Not TOML, a misspelled key (with the nearest one), or a bad field.
+        """
+        try:
+            mapping = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise RecordInvalid(f"{origin} is not valid TOML: {error}") from error
+        misspelled = "; ".join(_unknown_keys(mapping))
+        if misspelled:
+            raise RecordInvalid(f"{origin} is not a valid table spec: {misspelled}")
+        return cls.from_mapping(mapping, origin=origin)
+
+    @model_validator(mode="after")
+    def _rows_are_distinct(self) -> Self:
+        for what, names in (
+            ("run", [row.run for row in self.rows]),
+            ("label", [row.label for row in self.rows]),
+            ("factor", [factor.key for factor in self.factors]),
+        ):
+            repeated = next((name for name in names if names.count(name) > 1), None)
+            if repeated is not None:
+                raise ValueError(f"{what} {repeated!r} is given twice; a table names each of them once")
+        return self
+
+
+def _unknown_keys(mapping: dict[str, Any]) -> list[str]:
+    found = _unknown_in(mapping, TableSpec, "")
+    for name, record in (("rows", TableRow), ("factors", FactorColumn)):
+        entries = mapping.get(name)
+        for index, entry in enumerate(entries if isinstance(entries, list) else []):
+            if isinstance(entry, dict):
+                found += _unknown_in(entry, record, f"{name}.{index}.")
+    return found
+
+
+def _unknown_in(mapping: dict[str, Any], record: type[Record], prefix: str) -> list[str]:
+    known = list(record.model_fields)
+    return [
+        f"there is no key {prefix + key!r}; {_nearest(key, known)}" for key in mapping if key not in known
+    ]
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    return f"did you mean {nearest[0]!r}?" if nearest else "known: " + ", ".join(known)

@@ -1,0 +1,124 @@
+"""What several test files need: the seed runs when they are beside the checkout, and a small cluster run."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from runkit.archive.workspace import Workspace
+
+# No deadline, because machines differ; the same examples every time, because main must not turn red by luck.
+settings.register_profile("runkit", deadline=None, derandomize=True)
+settings.load_profile("runkit")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reason = "the seed runs are not beside the checkout (../shared/data/seed_runs.tar.xz)"
+    if not (SHARED / "data" / "seed_runs.tar.xz").is_file():
+        for item in items:
+            if "seed" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def seed_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the five seed runs, unpacked."""
+    folder = tmp_path_factory.mktemp("seed")
+    with tarfile.open(SHARED / "data" / "seed_runs.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def seed_oracle() -> dict[str, Any]:
+    """Ground truth of the seed runs, by run id."""
+    oracle: dict[str, Any] = json.loads((SHARED / "oracles" / "seed_runs.json").read_text())["runs"]
+    return oracle
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty workspace."""
+    root = tmp_path / "workspace"
+    root.mkdir()
+    return Workspace(root)
+
+
+SETTINGS = {
+    "source_model": "org/Reader-7B",
+    "target_model": "org/Writer-8B",
+    "eval_prompt_mode": "soft_plus_text",
+    "lr": "0.0001",
+    "train_steps": "40",
+    "per_device_batch": "2",
+    "eval_every": "20",
+    "eval_samples": "4",
+    "log_dir": "runs/small_20260102_030405/inner",
+    "save_path": "runs/small_20260102_030405/inner/checkpoint.pt",
+    "dataset": "gsm8k",
+    "decode_loss_weight": "0.0",
+    "decode_interval": "200",
+}
+
+GOLDS = ("7", "12", "3", "40")
+
+
+def dump_text(label: str, bridged: tuple[str, ...], golds: tuple[str, ...] = GOLDS) -> str:
+    """Return a dump in which the source knows the first two answers and the target the last three."""
+    source = (*golds[:2], "0", "[invalid]")
+    target = ("1", *golds[1:])
+    rows = [
+        {
+            "eval_step": label,
+            "index": index,
+            "question": f"Question {index}?",
+            "gold_extracted": gold,
+            "source_extracted": source[index],
+            "target_extracted": target[index],
+            "bridged_extracted": bridged[index],
+        }
+        for index, gold in enumerate(golds)
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def accuracies(bridged: tuple[str, ...], golds: tuple[str, ...] = GOLDS) -> str:
+    """Return the accuracies of such a dump as a log line gives them."""
+    correct = sum(answer == gold for answer, gold in zip(bridged, golds, strict=True))
+    return f"Source-alone acc: 0.500 | Target-alone acc: 0.750 | Bridged acc: {correct / len(golds):.3f}"
+
+
+@pytest.fixture
+def cluster_run(tmp_path: Path) -> Path:
+    """A small whole run in the cluster's layout: 40 steps, evaluations at 0, 20, 40 and the final one."""
+    root = tmp_path / "small_20260102_030405"
+    inner = root / "inner"
+    inner.mkdir(parents=True)
+    answers = {
+        "0": ("[invalid]", "0", "0", "0"),
+        "20": ("7", "12", "3", "[invalid]"),
+        "40": ("7", "12", "0", "40"),
+        "final": ("7", "12", "0", "[invalid]"),
+    }
+    lines = ["  GPU 0: NVIDIA H100 80GB HBM3", "==== Config ===="]
+    lines += [f"{key}: {value}" for key, value in SETTINGS.items()]
+    lines += ["", "==== Reproducibility Settings ====", "World size: 1 (each rank samples different data)"]
+    for label, bridged in answers.items():
+        (inner / f"eval_samples_step_{label}.jsonl").write_text(dump_text(label, bridged))
+        if label in {"20", "40"}:
+            lines.append(f"Step {label}/40 | Loss (avg over last 20): 1.2500")
+        lines.append(f"[Eval] Saved sample outputs to runs/x/eval_samples_step_{label}.jsonl")
+        head = "[Final Eval]" if label == "final" else f"[Eval] Step {label} |"
+        lines.append(f"{head} {accuracies(bridged)}")
+    (inner / "train.log").write_text("\n".join(lines) + "\n")
+    (root / "summary.log").write_text(
+        "Run directory: runs/small_20260102_030405\nEnd time: Fri Jan  2 04:04:05 AM PST 2026\n"
+    )
+    return root
