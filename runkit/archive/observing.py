@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from runkit.archive.hashing import file_digest
 from runkit.archive.workspace import Workspace
 from runkit.records.manifest import Artifact, Manifest
 from runkit.records.observation import FileObservation, RunObservation
+
+_WORTH_THREADS_BYTES = 8 << 20
+"""Starting threads for less than this takes longer than hashing it."""
 
 
 def observe_run(
@@ -32,9 +35,8 @@ def observe_run(
             num_not_checked += 1
         else:
             places[artifact.path] = place
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        seen = pool.map(lambda path: observe_file(path, rehash=rehash), places.values())
-        artifacts = dict(zip(places, seen, strict=True))
+    num_bytes = sum(artifact.size_bytes for artifact in sealed.artifacts) if rehash else 0
+    artifacts = dict(zip(places, _observed(places, rehash=rehash, num_bytes=num_bytes), strict=True))
     listed = {artifact.path for artifact in sealed.artifacts if artifact.storage == "copy"}
     return RunObservation(
         run_id=sealed.run_id,
@@ -46,6 +48,22 @@ def observe_run(
         rehashed=rehash,
         num_not_checked=num_not_checked,
     )
+
+
+def _observed(places: dict[str, Path], *, rehash: bool, num_bytes: int) -> list[FileObservation]:
+    """Return what lies at each of *places*; large runs are hashed on all cores."""
+
+    def observe(inside: str) -> FileObservation:
+        path = places[inside]
+        folders = path.parents[: len(PurePosixPath(inside).parts) - 1]
+        if any(folder.is_symlink() for folder in folders):
+            return FileObservation("link")
+        return observe_file(path, rehash=rehash)
+
+    if num_bytes < _WORTH_THREADS_BYTES:
+        return [observe(inside) for inside in places]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return list(pool.map(observe, places))
 
 
 def observe_file(path: Path, *, rehash: bool) -> FileObservation:
@@ -73,6 +91,7 @@ def _place(artifact: Artifact, folder: Path, references: Path | None, run_id: st
 
 def _files_below(folder: Path) -> list[str]:
     found = []
-    for parent, _folders, names in os.walk(folder):
-        found += [Path(parent, name).relative_to(folder).as_posix() for name in names]
+    for parent, folders, names in os.walk(folder):
+        linked = [name for name in folders if Path(parent, name).is_symlink()]
+        found += [Path(parent, name).relative_to(folder).as_posix() for name in (*names, *linked)]
     return sorted(found)

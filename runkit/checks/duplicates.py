@@ -1,0 +1,101 @@
+"""Dumps with the same bytes in two runs; compares digests that were sealed, hashes nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+
+from runkit.checks.catalogue import found
+from runkit.checks.comparison import is_noop
+from runkit.checks.view import ArchiveView
+from runkit.records.finding import Finding, Severity
+from runkit.records.manifest import Artifact, Manifest
+
+MAX_ALL_PAIRS = 8
+"""Up to so many runs with one dump in common, each pair is reported; beyond, each run with the first one."""
+
+_MAX_SHOWN = 3
+
+
+def duplicate_findings(archive: ArchiveView) -> Iterator[Finding]:
+    """Yield one finding for each pair of runs that share dumps and are not declared as replicates."""
+    replicate_group = _replicate_groups(archive)
+    pairs = {
+        pair
+        for run_ids in _runs_by_dump(archive).values()
+        for pair in _pairs(run_ids)
+        if replicate_group[pair[0]] != replicate_group[pair[1]]
+    }
+    for pair in sorted(pairs):
+        first, second = (archive.by_id[run_id] for run_id in pair)
+        if any(relation.run_id == second.run_id for relation in first.notes.relations):
+            first, second = second, first
+        yield _duplicate(first, second)
+
+
+def equal_dumps(manifest: Manifest, other: Manifest) -> tuple[str, ...]:
+    """Return the paths of the dumps of *manifest* whose bytes are those of a dump of *other*."""
+    theirs = {artifact.sha256 for artifact in _dumps(other)}
+    return tuple(artifact.path for artifact in _dumps(manifest) if artifact.sha256 in theirs)
+
+
+def _dumps(manifest: Manifest) -> Iterator[Artifact]:
+    """Yield the dumps that hold something; two empty files are no evidence of anything."""
+    artifacts = manifest.sealed.artifacts
+    return (artifact for artifact in artifacts if artifact.role == "dump" and artifact.size_bytes)
+
+
+def _runs_by_dump(archive: ArchiveView) -> dict[str, list[str]]:
+    runs: dict[str, list[str]] = defaultdict(list)
+    for run_id, manifest in archive.by_id.items():
+        for digest in {artifact.sha256 for artifact in _dumps(manifest)}:
+            runs[digest].append(run_id)
+    return runs
+
+
+def _pairs(run_ids: list[str]) -> Iterable[tuple[str, str]]:
+    if len(run_ids) <= MAX_ALL_PAIRS:
+        return combinations(run_ids, 2)
+    return ((run_ids[0], other) for other in run_ids[1:])
+
+
+def _replicate_groups(archive: ArchiveView) -> dict[str, str]:
+    """Return for each run the smallest id among the runs that it is declared a replicate of, over any way."""
+    group = {run_id: run_id for run_id in archive.by_id}
+
+    def smallest(run_id: str) -> str:
+        while group[run_id] != run_id:
+            group[run_id] = group[group[run_id]]
+            run_id = group[run_id]
+        return run_id
+
+    for run_id, manifest in archive.by_id.items():
+        for relation in manifest.relations("replicates"):
+            if relation.run_id in group:
+                first, second = sorted((smallest(run_id), smallest(relation.run_id)))
+                group[second] = first
+    return {run_id: smallest(run_id) for run_id in group}
+
+
+def _duplicate(first: Manifest, second: Manifest) -> Finding:
+    """Return the finding, told of the second run."""
+    same = equal_dumps(second, first)
+    untrained = {evaluation.dump for evaluation in second.sealed.evaluations if evaluation.step == 0}
+    is_replicate = is_noop(second, first)
+    noun, have = ("dump", "has") if len(same) == 1 else ("dumps", "have")
+    way_out = ""
+    lowered: Severity | None = "warning" if is_replicate else None
+    if set(same) <= untrained:
+        noun += " of the untrained step 0"
+        lowered = lowered or "info"
+        way_out = "" if is_replicate else "Nothing to do when both runs start from the same weights."
+    configuration = "; both ran the same effective configuration" if is_replicate else ""
+    others = (
+        f" (also {', '.join(same[1:_MAX_SHOWN])}{'…' if len(same) > _MAX_SHOWN else ''})" if same[1:] else ""
+    )
+    message = (
+        f"{len(same)} {noun}{others} {have} the same bytes in {second.run_id} and {first.run_id}, "
+        f"which are not declared as replicates{configuration}"
+    )
+    return found("RK406", second.run_id, same[0], message, way_out=way_out, severity=lowered)

@@ -1,0 +1,99 @@
+"""Running families of checks and putting their findings in order; finds nothing itself but stale waivers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import replace
+
+from runkit.checks.baselines import BASELINES
+from runkit.checks.catalogue import RULES, found
+from runkit.checks.code_state import CODE_STATE
+from runkit.checks.completion import COMPLETION
+from runkit.checks.integrity import INTEGRITY
+from runkit.checks.lineage import LINEAGE
+from runkit.checks.measurement import MEASUREMENT
+from runkit.checks.statistics import STATISTICS
+from runkit.checks.view import ArchiveView, Family
+from runkit.records.finding import SEVERITIES, Finding
+from runkit.records.manifest import Manifest
+
+FOR_ONE_RUN: tuple[Family, ...] = (INTEGRITY, MEASUREMENT, COMPLETION, CODE_STATE)
+"""Families that look at each run by itself, so that runs can be read one after the other."""
+
+FOR_ALL_RUNS: tuple[Family, ...] = (BASELINES,)
+"""Families of ``validate`` that compare runs."""
+
+FOR_RELATIONS: tuple[Family, ...] = (LINEAGE, STATISTICS)
+"""Families of ``lineage``."""
+
+EVERY_FAMILY = FOR_ONE_RUN + FOR_ALL_RUNS + FOR_RELATIONS
+
+_KNOWN_CODES = frozenset(rule.code for rule in RULES)
+
+
+def gather(archive: ArchiveView, families: Iterable[Family] = EVERY_FAMILY) -> tuple[Finding, ...]:
+    """Return what *families* find in *archive*, waived where a person said so, in the order of printing.
+
+    A family says nothing about what *archive* does not hold: without observations nothing is compared
+    with the disk, without outcomes nothing is recomputed.
+    """
+    families = tuple(families)
+    judged = frozenset[str]().union(*(family.rules for family in families))
+    if not archive.outcomes:
+        judged -= {"RK201", "RK206", "RK501"}
+    if not archive.observations:
+        judged -= {"RK101", "RK103", "RK106"}
+    if not all(seen.rehashed for seen in archive.observations.values()) or not archive.observations:
+        judged -= {"RK102"}
+    return concluded(unwaived(archive, families), archive.manifests, judged=judged)
+
+
+def unwaived(archive: ArchiveView, families: Iterable[Family]) -> list[Finding]:
+    """Return what *families* find in *archive*, before any waiver."""
+    return [finding for family in families for finding in family.findings(archive)]
+
+
+def concluded(
+    findings: Iterable[Finding], manifests: Iterable[Manifest], *, judged: Set[str]
+) -> tuple[Finding, ...]:
+    """Return *findings* with the waivers of *manifests* applied, stale waivers added, worst first.
+
+    Args:
+        judged: The rules that were checked in full; only their waivers can be stale.
+    """
+    by_run: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        by_run[finding.run_id].append(finding)
+    for manifest in manifests:
+        own = by_run.get(manifest.run_id, [])
+        by_run[manifest.run_id] = [*_waived(own, manifest), *_stale_waivers(own, manifest, judged)]
+    return tuple(sorted((one for own in by_run.values() for one in own), key=printing_order))
+
+
+def printing_order(finding: Finding) -> tuple[int, str, str, str, str]:
+    """Return the key that sorts findings: severity, run, rule, place, message."""
+    return (SEVERITIES.index(finding.severity), finding.run_id, finding.rule, finding.place, finding.message)
+
+
+def fails(findings: Iterable[Finding]) -> bool:
+    """Return whether *findings* hold an error or a warning that nobody waived."""
+    return any(finding.severity != "info" and finding.waived_because is None for finding in findings)
+
+
+def _waived(findings: list[Finding], manifest: Manifest) -> Iterator[Finding]:
+    reasons = {waiver.rule: waiver.reason for waiver in reversed(manifest.notes.waivers)}
+    for finding in findings:
+        yield replace(finding, waived_because=reasons.get(finding.rule))
+
+
+def _stale_waivers(findings: list[Finding], manifest: Manifest, judged: Set[str]) -> Iterator[Finding]:
+    present = {finding.rule for finding in findings}
+    for waiver in manifest.notes.waivers:
+        place = f"notes.waivers.{waiver.rule}"
+        if waiver.rule in judged and waiver.rule not in present:
+            message = f"{waiver.rule} is waived ({waiver.reason}) and is not found in {manifest.run_id}"
+            yield found("RK109", manifest.run_id, place, message)
+        elif waiver.rule not in _KNOWN_CODES and "RK109" in judged:
+            message = f"{waiver.rule} is waived ({waiver.reason}) and is no rule of the catalogue"
+            yield found("RK109", manifest.run_id, place, message)

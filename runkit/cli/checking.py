@@ -1,0 +1,328 @@
+"""The verbs that judge: validate, lineage, explain. They print what workflows found, and find nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from runkit.cli.options import WorkspaceFolder, opened
+
+if TYPE_CHECKING:
+    from runkit.archive.workspace import Workspace
+    from runkit.checks.catalogue import Rule
+    from runkit.records.finding import Finding
+    from runkit.workflows.lineage import LineageEdge, LineageReport, TreeLine
+    from runkit.workflows.validate import ValidationReport
+
+_MAX_DIFFERENCES = 6
+
+_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+
+class ReportFormat(StrEnum):
+    """How findings are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class GraphFormat(StrEnum):
+    """How relations and findings are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    MERMAID = "mermaid"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to *app*."""
+    app.command()(validate)
+    app.command()(lineage)
+    app.command()(explain)
+
+
+def validate(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Preserved runs; default: all.", metavar="RUN")
+    ] = None,
+    rehash: Annotated[
+        bool,
+        typer.Option(
+            "--rehash/--no-rehash", help="Read every byte and recompute every score, or compare sizes only."
+        ),
+    ] = True,
+    references: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the run directories of artifacts kept by reference.", metavar="DIR"),
+    ] = None,
+    output: Annotated[
+        ReportFormat, typer.Option("--format", help="For people or for programs.")
+    ] = ReportFormat.TEXT,
+    workspace: WorkspaceFolder = Path(),
+) -> None:
+    """Check the archive: are files, seals, scores and endings what the manifests say?
+
+    Read-only. Exit status 1 when an error or a warning is found that nobody waived.
+    """
+    from runkit.errors import UsageError
+    from runkit.workflows.validate import validate as validate_runs
+
+    if references is not None and not references.is_dir():
+        raise UsageError(f"there is no folder {references}; --references names a folder of run directories")
+    report = validate_runs(_archive(workspace), tuple(runs or ()), rehash=rehash, references=references)
+    if output is ReportFormat.JSON:
+        _print_json({"findings": _plain(report.findings), "summary": _validation_summary(report)})
+    else:
+        _print_findings(report.findings)
+        print(f"{_what_was_checked(report)}: {_tally(report.findings)}")
+    _exit_for(report.findings)
+
+
+def lineage(
+    output: Annotated[
+        GraphFormat, typer.Option("--format", help="For people, for programs, or a diagram for Markdown.")
+    ] = GraphFormat.TEXT,
+    workspace: WorkspaceFolder = Path(),
+) -> None:
+    """Show how runs are related, what really differs, and where the notes are wrong about it.
+
+    Read-only. Exit status 1 when an error or a warning is found that nobody waived.
+    """
+    from runkit.workflows.lineage import lineage as lineage_of
+
+    report = lineage_of(_archive(workspace))
+    if output is GraphFormat.JSON:
+        _print_json(
+            {
+                "nodes": _plain(report.nodes),
+                "edges": _plain(report.edges),
+                "findings": _plain(report.findings),
+                "summary": _lineage_summary(report),
+            }
+        )
+    elif output is GraphFormat.MERMAID:
+        print("\n".join(_mermaid(report)))
+    else:
+        _print_lineage(report)
+    _exit_for(report.findings)
+
+
+def explain(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(help="A code, or a table, row and column.", metavar="[RKnnn | TABLE ROW COLUMN]"),
+    ] = None,
+    workspace: WorkspaceFolder = Path(),
+) -> None:
+    """Explain a code of the catalogue, or where a printed cell of a table comes from.
+
+    Without arguments: all codes, one line each.
+    """
+    from runkit.errors import UsageError
+
+    words = what or []
+    if not words:
+        print("\n".join(_every_rule()))
+    elif len(words) == 1 and re.fullmatch(r"RK\d+", words[0], re.IGNORECASE):
+        from runkit.workflows.explain import explain as explain_rule
+
+        print("\n".join(_rule_page(explain_rule(words[0]))))
+    elif len(words) == 3:
+        from runkit.workflows.table import explain_cell
+
+        print("\n".join(explain_cell(opened(workspace), *words).lines))
+    else:
+        raise UsageError(
+            f"cannot explain {' '.join(words)!r}; give a code such as RK401, or a table, a row and a column"
+        )
+
+
+def _archive(folder: Path) -> Workspace:
+    from runkit.errors import UsageError
+
+    workspace = opened(folder)
+    if not workspace.manifests.is_dir():
+        raise UsageError(
+            f"there is no archive in {folder}: it has no folder manifests; `runkit preserve RUN` archives a "
+            "run here, or choose another with --workspace"
+        )
+    return workspace
+
+
+def _exit_for(findings: Sequence[Finding]) -> None:
+    from runkit.checks.gather import fails
+
+    if fails(findings):
+        raise typer.Exit(1)
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    """Print *findings* by run, the run with the worst finding first."""
+    by_run: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_run.setdefault(finding.run_id, []).append(finding)
+    for run_id, own in by_run.items():
+        print(_one_line(run_id) or "the archive")
+        for finding in own:
+            _print_finding(finding)
+        print()
+
+
+def _print_finding(finding: Finding) -> None:
+    word = "waived" if finding.waived_because is not None else finding.severity
+    message = f"{finding.rule} {_one_line(finding.place)}: {_one_line(finding.message)}"
+    print(f"  {_coloured(word, finding.severity)} {message}")
+    if finding.waived_because is not None:
+        print(f"    waived because {_one_line(finding.waived_because)}")
+    elif finding.way_out:
+        print(f"    -> {finding.way_out}")
+
+
+def _one_line(text: str) -> str:
+    """Return *text* with what would break or colour the terminal spelled out."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def _coloured(word: str, severity: str) -> str:
+    if not sys.stdout.isatty():
+        return word
+    from rich.console import Console
+
+    console = Console()
+    with console.capture() as captured:
+        console.print(word, style=_COLOURS[severity], end="", highlight=False)
+    return captured.get()
+
+
+def _what_was_checked(report: ValidationReport) -> str:
+    parts = [_num(report.num_runs, "run")]
+    if report.rehashed:
+        parts.append(f"{_num(report.num_artifacts_rehashed, 'file')} re-hashed")
+    else:
+        files = _num(report.num_artifacts, "file")
+        parts.append(f"{files} compared by size only, no bytes read, no score recomputed")
+    if report.num_not_checked:
+        parts.append(f"{report.num_not_checked} by reference not checked")
+    return ", ".join(parts)
+
+
+def _tally(findings: Sequence[Finding]) -> str:
+    counts = _counts(findings)
+    if not findings:
+        return "nothing found"
+    words = (("num_errors", "error"), ("num_warnings", "warning"), ("num_notes", "note"))
+    return ", ".join([_num(counts[key], word) for key, word in words] + [f"{counts['num_waived']} waived"])
+
+
+def _counts(findings: Iterable[Finding]) -> dict[str, int]:
+    open_ones = [finding.severity for finding in findings if finding.waived_because is None]
+    return {
+        "num_errors": open_ones.count("error"),
+        "num_warnings": open_ones.count("warning"),
+        "num_notes": open_ones.count("info"),
+        "num_waived": sum(1 for finding in findings if finding.waived_because is not None),
+    }
+
+
+def _validation_summary(report: ValidationReport) -> dict[str, int | bool]:
+    return {
+        "num_runs": report.num_runs,
+        "num_artifacts": report.num_artifacts,
+        "num_artifacts_rehashed": report.num_artifacts_rehashed,
+        "num_not_checked": report.num_not_checked,
+        "rehashed": report.rehashed,
+        **_counts(report.findings),
+    }
+
+
+def _lineage_summary(report: LineageReport) -> dict[str, int]:
+    return {"num_runs": report.num_runs, "num_compared": report.num_compared, **_counts(report.findings)}
+
+
+def _num(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2))
+
+
+def _plain(values: Iterable[Any]) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    return [asdict(value) for value in values]
+
+
+def _print_lineage(report: LineageReport) -> None:
+    for line in report.tree():
+        print("\n".join(_tree_lines(line)))
+    if report.nodes:
+        print()
+    _print_findings(report.findings)
+    compared = f"outcomes of {_num(report.num_compared, 'run')} compared"
+    related = _num(len(report.edges), "relation")
+    print(f"{_num(report.num_runs, 'run')}, {related}, {compared}: {_tally(report.findings)}")
+
+
+def _tree_lines(line: TreeLine) -> Iterator[str]:
+    indent = "  " * line.depth
+    status = line.node.status or "not readable in this archive"
+    title = f": {_one_line(line.node.title)}" if line.node.title else ""
+    yield f"{indent}{_one_line(line.node.run_id)} ({status}){title}"
+    for edge in ([line.edge] if line.edge else []) + list(line.other_edges):
+        yield f"{indent}  {_relation(edge)}"
+        if edge.is_noop or edge.differences:
+            yield f"{indent}  really differs: {_really(edge)}"
+
+
+def _relation(edge: LineageEdge) -> str:
+    factors = f" by {', '.join(edge.factors)}" if edge.factors else ""
+    return f"{edge.kind} {edge.other_id}{factors}"
+
+
+def _really(edge: LineageEdge) -> str:
+    if edge.is_noop:
+        return "nothing"
+    shown = [str(one) for one in edge.differences[:_MAX_DIFFERENCES]]
+    num_more = len(edge.differences) - len(shown)
+    return _one_line("; ".join(shown + ([f"{num_more} more"] if num_more else [])))
+
+
+def _mermaid(report: LineageReport) -> Iterator[str]:
+    yield "graph TD"
+    names = {node.run_id: f"run{number}" for number, node in enumerate(report.nodes)}
+    for node in report.nodes:
+        yield f'  {names[node.run_id]}["{_quoted(node.run_id)}<br/>{node.status or "not in the archive"}"]'
+    for edge in report.edges:
+        label = f"{edge.kind} {', '.join(edge.factors)}".strip()
+        label += " (no difference)" if edge.is_noop else ""
+        yield f'  {names[edge.other_id]} -->|"{_quoted(label)}"| {names[edge.run_id]}'
+
+
+def _quoted(text: str) -> str:
+    """Return *text* as it can stand between the quotation marks of a diagram."""
+    return _one_line(text).replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;")
+
+
+def _every_rule() -> Iterator[str]:
+    from runkit.workflows.explain import every_rule
+
+    for rule in every_rule():
+        unchecked = "" if rule.is_checked else " (not checked by this version)"
+        yield f"{rule.code} {rule.severity:<7} {rule.name}: {rule.summary}{unchecked}"
+
+
+def _rule_page(rule: Rule) -> Iterator[str]:
+    yield f"{rule.code} {rule.name} ({rule.family}, {rule.severity})"
+    yield f"  {rule.summary}"
+    yield f"  Why: {rule.why}"
+    yield f"  Example: {rule.example}"
+    yield f"  Way out: {rule.way_out}"
+    yield f"  Checked by `runkit {rule.checked_by}`." if rule.is_checked else "  Not checked by this version."

@@ -1,0 +1,213 @@
+"""The verbs that keep runs and look at them: preserve, note, list, show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runkit.cli.options import WorkspaceFolder, opened
+
+if TYPE_CHECKING:
+    from runkit.records.manifest import Manifest, Metric, Notes
+
+
+class ArtifactStorage(StrEnum):
+    """How artifacts are kept."""
+
+    COPY = "copy"
+    REFERENCE = "reference"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to *app*."""
+    app.command()(preserve)
+    app.command()(note)
+    app.command("list")(list_runs)
+    app.command()(show)
+
+
+def preserve(
+    run: Annotated[Path, typer.Argument(help="Run directory: train.log in it or one folder below.")],
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", help="Name in the archive; default: the directory's name.")
+    ] = None,
+    artifacts: Annotated[
+        ArtifactStorage,
+        typer.Option(help="copy: mirror all files; reference: keep hashes and outcomes only."),
+    ] = ArtifactStorage.COPY,
+    location: Annotated[
+        str | None, typer.Option(help="For references: where the files are, for the reader of the manifest.")
+    ] = None,
+    notes: Annotated[
+        Path | None, typer.Option(help="TOML file with title, why, publishability, relations, …")
+    ] = None,
+    ablates: Annotated[
+        str | None, typer.Option(help="Preserved run that is this run's control.", metavar="RUN_ID")
+    ] = None,
+    factor: Annotated[
+        list[str] | None,
+        typer.Option(help="Configuration key that the ablation changes; default: what the run declares."),
+    ] = None,
+    workspace: WorkspaceFolder = Path(),
+) -> None:
+    """Take a run into the archive: exact files, sealed facts, per-sample outcomes.
+
+    The run directory is only read. An id that exists is refused.
+    """
+    from runkit.workflows.preserve import PreserveRequest
+    from runkit.workflows.preserve import preserve as preserve_run
+
+    request = PreserveRequest(
+        run=run,
+        run_id=run_id,
+        artifacts=artifacts.value,
+        artifacts_location=location,
+        notes_file=notes,
+        ablates=ablates,
+        factors=tuple(factor or ()),
+    )
+    manifest = preserve_run(opened(workspace), request)
+    _print_preserved(manifest)
+
+
+def note(
+    run_id: Annotated[str, typer.Argument(help="Preserved run.", metavar="RUN_ID")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="TOML file whose keys replace those of the notes.")
+    ] = None,
+    ablates: Annotated[str | None, typer.Option(help="Name the run's control.", metavar="RUN_ID")] = None,
+    factor: Annotated[list[str] | None, typer.Option(help="With --ablates: what it changes.")] = None,
+    waive: Annotated[
+        str | None, typer.Option(help="Accept a finding of this rule; needs --because.", metavar="RKnnn")
+    ] = None,
+    because: Annotated[str | None, typer.Option(help="The reason for --waive.")] = None,
+    workspace: WorkspaceFolder = Path(),
+) -> None:
+    """Change what people say about a run; sealed facts are never touched."""
+    from runkit.errors import UsageError
+    from runkit.workflows import preserve as keeping
+
+    if source is None and ablates is None and waive is None:
+        raise UsageError(
+            "nothing to note; give --from FILE, --ablates RUN_ID or --waive RKnnn --because REASON"
+        )
+    if (waive is None) != (because is None):
+        raise UsageError("--waive and --because go together: a finding is accepted for a stated reason")
+
+    def change(notes: Notes) -> Notes:
+        return keeping.changed_notes(
+            notes,
+            source=source,
+            ablates=ablates,
+            factors=tuple(factor or ()),
+            waive=(waive, because) if waive and because else None,
+        )
+
+    keeping.note(opened(workspace), run_id, change=change)
+    print(f"noted in manifests/{run_id}.json; the seal is as it was")
+
+
+def list_runs(workspace: WorkspaceFolder = Path()) -> None:
+    """List preserved runs, one line each."""
+    from runkit.archive.reading import read_manifests
+
+    folder = read_manifests(opened(workspace))
+    if not folder.manifests and not folder.unreadable:
+        print("no preserved runs yet; `runkit preserve RUN` takes one in")
+    rows: list[tuple[str, ...]] = [("run", "status", "final bridged", "peak bridged", "target alone")]
+    rows += [_summary_row(manifest) for manifest in folder.manifests]
+    if folder.manifests:
+        _print_columns(rows)
+    for unreadable in folder.unreadable:
+        print(f"unreadable: {unreadable.message}")
+    if folder.unreadable:
+        raise typer.Exit(1)
+
+
+def show(
+    run_id: Annotated[str, typer.Argument(help="Preserved run.", metavar="RUN_ID")],
+    workspace: WorkspaceFolder = Path(),
+) -> None:
+    """Show what the archive knows of one run, each number with its evidence."""
+    from runkit.archive.reading import read_manifest
+
+    manifest = read_manifest(opened(workspace), run_id)
+    sealed = manifest.sealed
+    place = (
+        f" ({sealed.status.evidence.path}:{sealed.status.evidence.line})" if sealed.status.evidence else ""
+    )
+    print(f"{sealed.run_id}: {manifest.notes.title or 'no title'}")
+    print(f"status    {sealed.status.value}: {sealed.status.reason}{place}")
+    print(f"seal      sha256 {manifest.seal.digest}")
+    num_keys = len(sealed.configuration.effective)
+    print(f"config    {sealed.configuration.effective_digest[:16]}, {num_keys} keys count")
+    print(f"files     {len(sealed.artifacts)} kept, {len(sealed.missing_artifacts)} missing")
+    print()
+    _print_columns(
+        [("evaluation", "split", "system", "correct", "wrong", "invalid", "n"), *_score_rows(manifest)]
+    )
+    print()
+    _print_columns([("metric", "value", "k/n", "steps", "evidence"), *map(_metric_row, sealed.metrics)])
+
+
+def _print_preserved(manifest: Manifest) -> None:
+    sealed = manifest.sealed
+    line = sealed.status.evidence.line if sealed.status.evidence else None
+    print(f"preserved {sealed.run_id}: {sealed.status.value}, {sealed.status.reason}")
+    if line is not None and sealed.status.evidence is not None:
+        print(f"  evidence    {sealed.status.evidence.path}:{line}")
+    print(
+        f"  files       {len(sealed.artifacts)} ({sum(file.size_bytes for file in sealed.artifacts):,} bytes)"
+    )
+    for missing in sealed.missing_artifacts:
+        print(f"  missing     {missing.path}: {missing.reason}")
+    print(f"  manifest    manifests/{sealed.run_id}.json, seal {manifest.seal.digest[:16]}")
+    print("next: runkit validate")
+
+
+def _summary_row(manifest: Manifest) -> tuple[str, ...]:
+    sealed = manifest.sealed
+    shown = [sealed.metric(name) for name in ("final.bridged", "peak.bridged", "final.target")]
+    return (sealed.run_id, sealed.status.value, *(_value(metric) for metric in shown))
+
+
+def _value(metric: Metric | None) -> str:
+    if metric is None or metric.value_fraction is None:
+        return "–"
+    counts = f" ({metric.correct}/{metric.n})" if metric.correct is not None else ""
+    at = f" at {', '.join(map(str, metric.steps))}" if metric.num_candidates else ""
+    return f"{metric.value_fraction:.3f}{counts}{at}"
+
+
+def _score_rows(manifest: Manifest) -> list[tuple[str, ...]]:
+    return [
+        (
+            evaluation.label,
+            evaluation.split,
+            score.system,
+            str(score.correct),
+            str(score.wrong),
+            str(score.invalid),
+            str(score.n),
+        )
+        for evaluation in manifest.sealed.evaluations
+        for score in evaluation.systems
+    ]
+
+
+def _metric_row(metric: Metric) -> tuple[str, ...]:
+    if metric.value_fraction is None:
+        return (metric.name, "–", "", "", metric.missing_because or "")
+    counts = f"{metric.correct}/{metric.n}" if metric.correct is not None and metric.n else ""
+    steps = ", ".join(map(str, metric.steps))
+    return (metric.name, f"{metric.value_fraction:.4f}", counts, steps, metric.evidence or "")
+
+
+def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

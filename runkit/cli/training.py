@@ -1,0 +1,214 @@
+"""The verbs that make runs: train, and demo, which walks the whole line in a scratch workspace."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+
+from runkit.cli.options import WorkspaceFolder, opened
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from runkit.engine.reporter import Reporter
+    from runkit.workflows.demo import DemoEnds, RunProgress, TrainingProgress
+    from runkit.workflows.train import TrainedRun
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to *app*."""
+    app.command()(train)
+    app.command()(demo)
+
+
+def train(
+    preset: Annotated[
+        str | None, typer.Argument(help="Preset; default: pocket. --presets lists them.", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help='TOML file; may build on a preset with preset = "pocket".')
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override one setting.", metavar="KEY=VALUE")
+    ] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", help="Name of the run; default: preset and start time.")
+    ] = None,
+    presets: Annotated[bool, typer.Option("--presets", help="List the presets and stop.")] = False,
+    workspace: WorkspaceFolder = Path(),
+) -> None:
+    """Train a bridge and write runs/RUN_ID/.
+
+    Without arguments: the pocket pair, about a minute on two cores.
+    """
+    from runkit.workflows.train import TrainRequest
+    from runkit.workflows.train import train as train_run
+
+    if presets:
+        _print_presets()
+        return
+    request = TrainRequest(
+        preset=preset,
+        config_file=config,
+        overrides=tuple(settings or ()),
+        run_id=run_id,
+        argv=("runkit", *sys.argv[1:]),
+    )
+    space = opened(workspace)
+    if sys.stdout.isatty():
+        with BarReporter() as bar:
+            trained = train_run(space, request, reporter=bar)
+    else:
+        trained = train_run(space, request, reporter=_lines())
+    _print_trained(trained)
+
+
+def demo(
+    folder: Annotated[
+        Path | None, typer.Option(help="New folder for the scratch workspace; default: demo.")
+    ] = None,
+) -> None:
+    """Walk the whole line on the pocket pair: train, preserve, validate, lineage, table, readme.
+
+    Trains a control and its ablations in a scratch workspace, a few minutes on two cores.
+    """
+    from runkit.workflows.demo import CommandStarts, DemoEnds, TrainingProgress, walk
+
+    shown = DemoProgress()
+    for step in walk(folder):
+        if isinstance(step, TrainingProgress):
+            shown.update(step)
+            continue
+        shown.close()
+        if isinstance(step, CommandStarts):
+            print(f"\n$ {step.text}", flush=True)
+        elif isinstance(step, DemoEnds):
+            _print_demo_end(step)
+
+
+class BarReporter:
+    """Progress as a bar on a terminal, with evaluations above it."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress: Progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def start(self, total_steps: int) -> None:
+        """Show the bar."""
+        self._task = self._progress.add_task("training", total=total_steps)
+
+    def step(self, step: int, loss: float) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._progress.update(self._task, completed=step, description=f"loss {loss:.3f}")
+
+    def evaluation(self, step: str, split: str, accuracy_fractions: Mapping[str, float]) -> None:
+        """Print the accuracies above the bar."""
+        shown = "  ".join(f"{system} {accuracy:.3f}" for system, accuracy in accuracy_fractions.items())
+        self._progress.console.print(f"step {step:>5}  {split:<4}  {shown}", markup=False, highlight=False)
+
+    def note(self, text: str) -> None:
+        """Leave it to the log."""
+
+
+def _lines() -> Reporter:
+    from runkit.engine.reporter import LinesReporter
+
+    return LinesReporter(lambda line: print(line, flush=True))
+
+
+def _print_presets() -> None:
+    from runkit.engine.config import preset_names, preset_notes
+
+    for name in preset_names():
+        notes = preset_notes(name)
+        factors = f"  [{', '.join(notes.ablates.factors)}]" if notes.ablates else ""
+        print(f"{name:<20} {notes.title}{factors}")
+
+
+def _print_trained(trained: TrainedRun) -> None:
+    from runkit.stats.proportions import wilson_interval
+
+    result = trained.result
+    early = ", stopped early" if result.stopped_early else ""
+    print(
+        f"trained {trained.run_id}: {result.steps} steps{early}, {result.num_parameters:,} parameters; "
+        f"best on dev at step {result.best_step} ({result.best_dev.correct}/{result.best_dev.total})"
+    )
+    for system, counts in result.final.items():
+        interval = wilson_interval(counts.correct, counts.total)
+        print(
+            f"  {system:<16} {counts.correct / counts.total:.3f}  {counts.correct}/{counts.total}  "
+            f"95% [{interval.low:.3f}, {interval.high:.3f}]  invalid {counts.invalid}"
+        )
+    print(f"next: runkit preserve {trained.folder}")
+
+
+class DemoProgress:
+    """A bar a training run on a terminal; a line an evaluation elsewhere."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._told: dict[str, RunProgress] = {}
+
+    def update(self, progress: TrainingProgress) -> None:
+        """Show where all runs are."""
+        for run in progress.runs:
+            if sys.stdout.isatty():
+                self._move_bar(run)
+            elif run != self._told.get(run.run_id) and run.total_steps is not None:
+                self._tell(run)
+            self._told[run.run_id] = run
+
+    def close(self) -> None:
+        """Leave the bars as they are and go on below them."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _move_bar(self, run: RunProgress) -> None:
+        if self._progress is None:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._progress = Progress(
+                TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+            )
+            self._progress.start()
+        if run.run_id not in self._tasks:
+            self._tasks[run.run_id] = self._progress.add_task(run.run_id, total=None)
+        self._progress.update(
+            self._tasks[run.run_id], description=_described(run), completed=run.step, total=run.total_steps
+        )
+
+    def _tell(self, run: RunProgress) -> None:
+        before = self._told.get(run.run_id)
+        if before is None or before.accuracy_fraction != run.accuracy_fraction:
+            print(f"  step {run.step}/{run.total_steps}  {_described(run)}", flush=True)
+
+
+def _described(run: RunProgress) -> str:
+    accuracy = "" if run.accuracy_fraction is None else f"  dev accuracy {run.accuracy_fraction:.3f}"
+    return f"{run.run_id}{accuracy}"
+
+
+def _print_demo_end(end: DemoEnds) -> None:
+    print(f"\nThe whole line took {end.seconds:.0f} s. Worth opening:")
+    for path in end.files:
+        print(f"  {path}")
+    print(f"Try next: cd {end.folder} && runkit explain RK501")

@@ -1,0 +1,236 @@
+"""``preserve``: take a run directory into the archive, and ``note``: change what people say about it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from runkit.archive.outcomes_file import outcomes_to_parquet
+from runkit.archive.reading import read_manifest, run_ids
+from runkit.archive.store import (
+    StagedFile,
+    claimed,
+    hash_in_place,
+    publish_files,
+    publish_records,
+    stage_copies,
+    staging,
+)
+from runkit.archive.workspace import Workspace, checked_run_id
+from runkit.archive.writing import write_atomically
+from runkit.errors import RecordInvalid, RunUnreadable, UnknownName, UsageError
+from runkit.ingest.ingested import IngestedRun
+from runkit.ingest.readers import ingest
+from runkit.records.manifest import (
+    Artifact,
+    Manifest,
+    Notes,
+    OutcomesReference,
+    Relation,
+    SealedFacts,
+    Waiver,
+)
+
+_NOT_IN_RUN_ID = re.compile(r"[^A-Za-z0-9._+-]+")
+
+
+@dataclass(frozen=True)
+class PreserveRequest:
+    """What the caller wants kept, and how."""
+
+    run: Path
+    """The run directory."""
+    run_id: str | None = None
+    """None: made from the directory's name."""
+    artifacts: Literal["copy", "reference"] = "copy"
+    artifacts_location: str | None = None
+    """For references: where the files are, in words that another reader can follow."""
+    notes_file: Path | None = None
+    ablates: str | None = None
+    factors: Sequence[str] = ()
+
+
+def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
+    """Take the run into the archive and return its manifest.
+
+    Facts are read from the very bytes that are kept. The run directory is only read.
+
+    Raises:
+        RunUnreadable: The directory has no readable run, or changed while it was read.
+        AlreadyExists: The id is taken.
+        StorageFailed: The disk refused; nothing half-written is left.
+    """
+    if not request.run.is_dir():
+        raise _no_such_run(workspace, request.run)
+    original_name = request.run.resolve().name
+    run_id = checked_run_id(request.run_id) if request.run_id is not None else repaired_run_id(original_name)
+    notes = _notes_from(request.notes_file) if request.notes_file else None
+    with claimed(workspace, run_id), staging(workspace) as folder:
+        files = _taken(request, folder)
+        source = folder if request.artifacts == "copy" else request.run
+        run = ingest(source, directory_name=original_name)
+        if request.artifacts == "reference" and hash_in_place(request.run) != files:
+            raise RunUnreadable(f"{request.run} changed while it was read; preserve it when it is finished")
+        parquet, num_rows = outcomes_to_parquet(run.outcomes) if run.outcomes else (None, 0)
+        facts = _sealed(run_id, request, run, files, _outcomes_reference(run_id, parquet, num_rows))
+        manifest = Manifest.sealing(facts, _with_relation(notes or run.notes, request, run, workspace))
+        if request.artifacts == "copy":
+            publish_files(workspace, run_id, folder)
+        publish_records(workspace, run_id, outcomes=parquet, manifest=manifest.to_json())
+    return manifest
+
+
+def note(workspace: Workspace, run_id: str, *, change: Callable[[Notes], Notes]) -> Manifest:
+    """Replace the notes of a preserved run by what *change* makes of them; sealed facts stay as they are."""
+    manifest = read_manifest(workspace, run_id)
+    changed = manifest.model_copy(update={"notes": change(manifest.notes)})
+    write_atomically(workspace.manifest_path(run_id), changed.to_json())
+    return changed
+
+
+def changed_notes(
+    notes: Notes,
+    *,
+    source: Path | None,
+    ablates: str | None,
+    factors: Sequence[str],
+    waive: tuple[str, str] | None,
+) -> Notes:
+    """Return *notes* with the keys of a TOML file replaced, a control named, or a finding waived."""
+    if source is not None:
+        given = _notes_from(source)
+        notes = notes.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})
+    if ablates is not None:
+        relation = Relation(kind="ablates", run_id=ablates, factors=tuple(factors))
+        others = tuple(
+            found for found in notes.relations if (found.kind, found.run_id) != ("ablates", ablates)
+        )
+        notes = notes.model_copy(update={"relations": (*others, relation)})
+    if waive is not None:
+        waiver = Waiver.from_mapping({"rule": waive[0], "reason": waive[1]}, origin="--waive")
+        notes = notes.model_copy(update={"waivers": (*notes.waivers, waiver)})
+    return notes
+
+
+def repaired_run_id(directory_name: str) -> str:
+    """Return *directory_name* without the characters that a run id cannot have.
+
+    >>> repaired_run_id('phase1_"20251116_201212"')
+    'phase1_20251116_201212'
+    """
+    return checked_run_id(_NOT_IN_RUN_ID.sub("", directory_name).lstrip("._+-")[:128])
+
+
+def _no_such_run(workspace: Workspace, run: Path) -> Exception:
+    if run.exists():
+        return RunUnreadable(f"{run} is a file; name the folder of the run")
+    candidates = {path.name for path in workspace.runs.glob("*") if path.is_dir() and path.name[0] != "."}
+    return UnknownName.among(
+        "run directory", str(run), {f"{workspace.runs.name}/{name}" for name in candidates}
+    )
+
+
+def _taken(request: PreserveRequest, folder: Path) -> tuple[StagedFile, ...]:
+    if request.artifacts == "copy":
+        return stage_copies(request.run, folder)
+    return hash_in_place(request.run)
+
+
+def _outcomes_reference(run_id: str, parquet: bytes | None, num_rows: int) -> OutcomesReference | None:
+    if parquet is None:
+        return None
+    digest = hashlib.sha256(parquet).hexdigest()
+    return OutcomesReference(path=f"{run_id}.outcomes.parquet", sha256=digest, num_rows=num_rows)
+
+
+def _sealed(
+    run_id: str,
+    request: PreserveRequest,
+    run: IngestedRun,
+    files: Sequence[StagedFile],
+    outcomes: OutcomesReference | None,
+) -> SealedFacts:
+    return SealedFacts(
+        run_id=run_id,
+        provenance=run.provenance,
+        started=run.started,
+        ended=run.ended,
+        duration_seconds=run.duration_seconds,
+        status=run.status,
+        command=run.command,
+        hardware=run.hardware,
+        software=run.software,
+        configuration=run.configuration,
+        models=run.models,
+        data=run.data,
+        training=run.training,
+        evaluations=run.evaluations,
+        metrics=run.metrics,
+        artifacts=tuple(_artifact(file, request.artifacts) for file in files),
+        artifacts_location=request.artifacts_location if request.artifacts == "reference" else None,
+        missing_artifacts=run.missing_artifacts,
+        outcomes=outcomes,
+    )
+
+
+def _artifact(file: StagedFile, storage: Literal["copy", "reference"]) -> Artifact:
+    return Artifact.model_validate(
+        {
+            "path": file.path,
+            "role": role_of(file.path),
+            "size_bytes": file.digest.size_bytes,
+            "sha256": file.digest.sha256,
+            "storage": storage,
+        }
+    )
+
+
+def role_of(path: str) -> str:
+    """Return what the file at *path* is in a run, told by its name."""
+    name = PurePosixPath(path).name
+    by_name = {
+        "train.log": "log",
+        "summary.log": "summary",
+        "config.json": "config",
+        "run.json": "capture",
+        "metrics.jsonl": "metrics",
+    }
+    if name in by_name:
+        return by_name[name]
+    if name.startswith("eval_samples_step_") and name.endswith(".jsonl"):
+        return "dump"
+    if PurePosixPath(path).suffix in {".safetensors", ".pt", ".ckpt", ".bin"}:
+        return "checkpoint"
+    return "other"
+
+
+def _notes_from(path: Path) -> Notes:
+    try:
+        mapping: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecordInvalid(f"{path} is not valid TOML: {error}") from error
+    for key in mapping:
+        if key not in Notes.model_fields:
+            raise UnknownName.among(f"note in {path} called", key, Notes.model_fields)
+    return Notes.from_mapping(mapping, origin=str(path))
+
+
+def _with_relation(notes: Notes, request: PreserveRequest, run: IngestedRun, workspace: Workspace) -> Notes:
+    if request.ablates is None:
+        if request.factors:
+            raise UsageError("--factor says what an ablation changes; name its control with --ablates")
+        return notes
+    known = run_ids(workspace)
+    if request.ablates not in known:
+        raise UnknownName.among("preserved run", request.ablates, known, way_out="preserve the control first")
+    relation = Relation(
+        kind="ablates",
+        run_id=request.ablates,
+        factors=tuple(request.factors) or run.declared_factors,
+    )
+    return notes.model_copy(update={"relations": (*notes.relations, relation)})

@@ -1,0 +1,121 @@
+"""Training as a verb: the run directory, its capture, and its way into the archive."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runkit.archive.workspace import Workspace
+from runkit.engine.reporter import LinesReporter
+from runkit.errors import AlreadyExists, UnknownName, UsageError
+from runkit.records.capture import RunCapture
+from runkit.records.manifest import Manifest
+from runkit.workflows.preserve import PreserveRequest, preserve
+from runkit.workflows.train import TrainRequest, TrainedRun, resolve, train
+
+SHORT = (
+    "train.steps=40",
+    "train.pool_items=64",
+    "train.batch_size=8",
+    "train.eval_every_steps=20",
+    "eval.dev_items=20",
+    "eval.test_items=30",
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, TrainedRun, Manifest]:
+    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
+    request = TrainRequest(overrides=SHORT, run_id="short", argv=("runkit", "train"))
+    run = train(workspace, request, reporter=LinesReporter(lambda _line: None))
+    return workspace, run, preserve(workspace, PreserveRequest(run.folder))
+
+
+def test_a_run_has_the_files_that_the_archive_expects(
+    trained: tuple[Workspace, TrainedRun, Manifest],
+) -> None:
+    workspace, run, manifest = trained
+    assert run.folder == workspace.runs / "short"
+    assert {artifact.path: artifact.role for artifact in manifest.sealed.artifacts} == {
+        "checkpoint/best.safetensors": "checkpoint",
+        "checkpoint/last.safetensors": "checkpoint",
+        "config.json": "config",
+        "eval_samples_step_0.jsonl": "dump",
+        "eval_samples_step_20.jsonl": "dump",
+        "eval_samples_step_40.jsonl": "dump",
+        "eval_samples_step_final.jsonl": "dump",
+        "metrics.jsonl": "metrics",
+        "run.json": "capture",
+        "summary.log": "summary",
+        "train.log": "log",
+    }
+    checkpoints = {file.sha256 for file in manifest.sealed.artifacts if file.role == "checkpoint"}
+    assert len(checkpoints) == 2
+    assert manifest.sealed.missing_artifacts == ()
+
+
+def test_the_archive_recomputes_what_training_measured(
+    trained: tuple[Workspace, TrainedRun, Manifest],
+) -> None:
+    _workspace, run, manifest = trained
+    final = manifest.sealed.evaluation("final")
+    assert final is not None
+    recomputed = {score.system: (score.correct, score.wrong, score.invalid) for score in final.systems}
+    measured = {system.removesuffix("_alone"): tuple(counts) for system, counts in run.result.final.items()}
+    assert recomputed == measured
+    assert (final.split, final.checkpoint, final.n, final.noise_draw) == ("test", "best", 30, 0)
+    assert final.step == run.result.best_step
+
+
+def test_steps_are_measured_on_dev_and_so_there_is_no_degradation(
+    trained: tuple[Workspace, TrainedRun, Manifest],
+) -> None:
+    _workspace, _run, manifest = trained
+    assert {(found.split, found.n) for found in manifest.sealed.evaluations[:-1]} == {("dev", 20)}
+    degradation = manifest.sealed.metric("degradation")
+    assert degradation is not None
+    assert degradation.missing_because == "the peak is over dev items and the final accuracy over test items"
+
+
+def test_the_capture_names_command_machine_and_software_and_no_absolute_path(
+    trained: tuple[Workspace, TrainedRun, Manifest],
+) -> None:
+    workspace, run, manifest = trained
+    text = (run.folder / "run.json").read_text()
+    capture = RunCapture.parse(text, origin="run.json")
+    assert capture.ended_at is not None
+    assert capture.ended_at >= capture.started_at
+    assert manifest.sealed.command.argv == ("runkit", "train")
+    assert manifest.sealed.hardware.num_cpus
+    assert "torch" in manifest.sealed.software.packages
+    everything = "".join(
+        path.read_text() for path in run.folder.rglob("*") if path.suffix in {".log", ".json", ".jsonl"}
+    )
+    assert str(workspace.root) not in everything
+
+
+def test_the_configuration_digest_of_the_engine_is_the_archives(
+    trained: tuple[Workspace, TrainedRun, Manifest],
+) -> None:
+    _workspace, run, manifest = trained
+    assert manifest.sealed.configuration.effective_digest == run.result.config_digest
+    assert json.loads(manifest.sealed.configuration.logged["train.steps"]) == 40
+
+
+def test_an_existing_run_is_never_trained_over(workspace: Workspace) -> None:
+    folder = workspace.runs / "mine"
+    folder.mkdir(parents=True)
+    with pytest.raises(AlreadyExists, match="name the new one with --run-id"):
+        train(workspace, TrainRequest(run_id="mine"), reporter=LinesReporter(print))
+
+
+def test_a_preset_and_a_file_together_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "pocket"\n')
+    with pytest.raises(UsageError, match='let the file say preset = "pocket"'):
+        resolve(TrainRequest(preset="pocket", config_file=path))
+    with pytest.raises(UnknownName):
+        resolve(TrainRequest(preset="nothing"))
+    assert resolve(TrainRequest(config_file=path)).preset == "pocket"
