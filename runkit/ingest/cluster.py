@@ -39,6 +39,7 @@ from runkit.records.manifest import (
     Moment,
     Notes,
     Provenance,
+    RunFacts,
     Software,
 )
 from runkit.records.record import canonical_digest
@@ -53,7 +54,7 @@ def can_read(folder: RunFolder) -> bool:
     return "==== Config ====" in folder.read_text(folder.root / folder.log_path)
 
 
-def read(folder: RunFolder, *, directory_name: str) -> IngestedRun:
+def read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun:
     """Return the facts of the run in *folder*.
 
     Args:
@@ -72,7 +73,8 @@ def read(folder: RunFolder, *, directory_name: str) -> IngestedRun:
     measurements = read_measurements(folder, log, lambda label: final if label == "final" else planned)
     started, ended = _started(directory_name), _ended(folder)
     status = read_status(log, folder.log_path, measurements)
-    return IngestedRun(
+    facts = RunFacts(
+        run_id=run_id,
         provenance=Provenance(
             reader=NAME,
             runkit_version=__version__,
@@ -105,6 +107,9 @@ def read(folder: RunFolder, *, directory_name: str) -> IngestedRun:
         evaluations=measurements.evaluations,
         metrics=derived_metrics(measurements.evaluations, had_samples=status.value != "no_eval_samples"),
         missing_artifacts=_missing(folder, log, has_final="final" in measurements.outcomes),
+    )
+    return IngestedRun(
+        facts=facts,
         outcomes=measurements.outcomes,
         notes=Notes(),
         declared_factors=(),

@@ -32,6 +32,7 @@ from runkit.records.manifest import (
     Moment,
     Notes,
     Provenance,
+    RunFacts,
     Software,
 )
 
@@ -45,7 +46,7 @@ def can_read(folder: RunFolder) -> bool:
     return (folder.root / CONFIG_FILE).is_file()
 
 
-def read(folder: RunFolder, *, directory_name: str) -> IngestedRun:
+def read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun:
     """Return the facts of the run in *folder*.
 
     Raises:
@@ -61,7 +62,8 @@ def read(folder: RunFolder, *, directory_name: str) -> IngestedRun:
     measurements = read_measurements(folder, log, lambda label: final_plan if label == "final" else step_plan)
     notes = config.get("notes") or {}
     status = read_status(log, folder.log_path, measurements)
-    return IngestedRun(
+    facts = RunFacts(
+        run_id=run_id,
         provenance=Provenance(
             reader=NAME,
             runkit_version=__version__,
@@ -84,6 +86,9 @@ def read(folder: RunFolder, *, directory_name: str) -> IngestedRun:
         evaluations=measurements.evaluations,
         metrics=derived_metrics(measurements.evaluations, had_samples=status.value != "no_eval_samples"),
         missing_artifacts=read_missing(folder, log, has_final="final" in measurements.outcomes),
+    )
+    return IngestedRun(
+        facts=facts,
         outcomes=measurements.outcomes,
         notes=Notes(title=notes.get("title"), why=notes.get("why")),
         declared_factors=tuple((notes.get("ablates") or {}).get("factors", ())),

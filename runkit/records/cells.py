@@ -1,4 +1,4 @@
-"""A table as a value, in no format yet, and where each of its cells comes from; the sidecar says the latter."""
+"""A table as a value, in no format yet, and where each cell comes from, which the sidecar file says too."""
 
 from __future__ import annotations
 

@@ -308,8 +308,8 @@ class OutcomesReference(Record):
     num_rows: NonNegativeInt
 
 
-class SealedFacts(Record):
-    """What ``preserve`` found, written once and protected by a digest."""
+class RunFacts(Record):
+    """What the run directory says of the run, whoever keeps it."""
 
     run_id: RunId
     provenance: Provenance
@@ -327,13 +327,7 @@ class SealedFacts(Record):
     evaluations: tuple[Evaluation, ...]
     """In order of step, the final one last."""
     metrics: tuple[Metric, ...]
-    artifacts: tuple[Artifact, ...]
-    """Sorted by path."""
-    artifacts_location: str | None
-    """For artifacts by reference: where they are, in words a reader can follow."""
     missing_artifacts: tuple[MissingArtifact, ...]
-    outcomes: OutcomesReference | None
-    """Null only when the run has no per-sample outcomes at all."""
 
     def evaluation(self, label: str) -> Evaluation | None:
         """Return the evaluation called *label*, or None."""
@@ -346,6 +340,17 @@ class SealedFacts(Record):
     def model(self, role: str) -> ModelReference | None:
         """Return the model in *role*, or None."""
         return next((found for found in self.models if found.role == role), None)
+
+
+class SealedFacts(RunFacts):
+    """What ``preserve`` found, written once and protected by a digest."""
+
+    artifacts: tuple[Artifact, ...]
+    """Sorted by path."""
+    artifacts_location: str | None
+    """For artifacts by reference: where they are, in words a reader can follow."""
+    outcomes: OutcomesReference | None
+    """Null only when the run has no per-sample outcomes at all."""
 
 
 class Publishability(Record):

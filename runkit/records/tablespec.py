@@ -96,4 +96,4 @@ def _unknown_in(mapping: dict[str, Any], record: type[Record], prefix: str) -> l
 
 def _nearest(key: str, known: list[str]) -> str:
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return f"did you mean {nearest[0]!r}?" if nearest else "known: " + ", ".join(known)
+    return f"did you mean {nearest[0]!r}" if nearest else "known: " + ", ".join(known)

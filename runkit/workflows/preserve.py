@@ -32,6 +32,7 @@ from runkit.records.manifest import (
     Notes,
     OutcomesReference,
     Relation,
+    RunFacts,
     SealedFacts,
     Waiver,
 )
@@ -73,11 +74,11 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     with claimed(workspace, run_id), staging(workspace) as folder:
         files = _taken(request, folder)
         source = folder if request.artifacts == "copy" else request.run
-        run = ingest(source, directory_name=original_name)
+        run = ingest(source, run_id=run_id, directory_name=original_name)
         if request.artifacts == "reference" and hash_in_place(request.run) != files:
             raise RunUnreadable(f"{request.run} changed while it was read; preserve it when it is finished")
         parquet, num_rows = outcomes_to_parquet(run.outcomes) if run.outcomes else (None, 0)
-        facts = _sealed(run_id, request, run, files, _outcomes_reference(run_id, parquet, num_rows))
+        facts = _sealed(request, run.facts, files, _outcomes_reference(run_id, parquet, num_rows))
         manifest = Manifest.sealing(facts, _with_relation(notes or run.notes, request, run, workspace))
         if request.artifacts == "copy":
             publish_files(workspace, run_id, folder)
@@ -149,31 +150,12 @@ def _outcomes_reference(run_id: str, parquet: bytes | None, num_rows: int) -> Ou
 
 
 def _sealed(
-    run_id: str,
-    request: PreserveRequest,
-    run: IngestedRun,
-    files: Sequence[StagedFile],
-    outcomes: OutcomesReference | None,
+    request: PreserveRequest, facts: RunFacts, files: Sequence[StagedFile], outcomes: OutcomesReference | None
 ) -> SealedFacts:
     return SealedFacts(
-        run_id=run_id,
-        provenance=run.provenance,
-        started=run.started,
-        ended=run.ended,
-        duration_seconds=run.duration_seconds,
-        status=run.status,
-        command=run.command,
-        hardware=run.hardware,
-        software=run.software,
-        configuration=run.configuration,
-        models=run.models,
-        data=run.data,
-        training=run.training,
-        evaluations=run.evaluations,
-        metrics=run.metrics,
+        **dict(facts),
         artifacts=tuple(_artifact(file, request.artifacts) for file in files),
         artifacts_location=request.artifacts_location if request.artifacts == "reference" else None,
-        missing_artifacts=run.missing_artifacts,
         outcomes=outcomes,
     )
 

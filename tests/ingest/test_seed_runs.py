@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from runkit.ingest.ingested import IngestedRun
 from runkit.ingest.readers import ingest
+from runkit.records.manifest import RunFacts
 
 RUNS = (
     "ablB_20251116_234242",
@@ -24,11 +24,13 @@ pytestmark = pytest.mark.seed
 @pytest.fixture(scope="module", params=RUNS)
 def pair(
     request: pytest.FixtureRequest, seed_runs: Path, seed_oracle: dict[str, Any]
-) -> tuple[IngestedRun, dict[str, Any]]:
-    return ingest(seed_runs / request.param, directory_name=request.param), seed_oracle[request.param]
+) -> tuple[RunFacts, dict[str, Any]]:
+    return ingest(
+        seed_runs / request.param, run_id=request.param, directory_name=request.param
+    ).facts, seed_oracle[request.param]
 
 
-def test_every_count_of_every_evaluation_is_the_oracles(pair: tuple[IngestedRun, dict[str, Any]]) -> None:
+def test_every_count_of_every_evaluation_is_the_oracles(pair: tuple[RunFacts, dict[str, Any]]) -> None:
     run, oracle = pair
     recomputed = {
         evaluation.label: {
@@ -50,7 +52,7 @@ def test_every_count_of_every_evaluation_is_the_oracles(pair: tuple[IngestedRun,
     assert recomputed == expected
 
 
-def test_logged_accuracies_and_their_lines_are_the_oracles(pair: tuple[IngestedRun, dict[str, Any]]) -> None:
+def test_logged_accuracies_and_their_lines_are_the_oracles(pair: tuple[RunFacts, dict[str, Any]]) -> None:
     run, oracle = pair
     logged = {
         evaluation.label: (
@@ -62,7 +64,7 @@ def test_logged_accuracies_and_their_lines_are_the_oracles(pair: tuple[IngestedR
     assert logged == {label: (found["log"], found["log_line"]) for label, found in oracle["evals"].items()}
 
 
-def test_most_common_answers_are_the_oracles(pair: tuple[IngestedRun, dict[str, Any]]) -> None:
+def test_most_common_answers_are_the_oracles(pair: tuple[RunFacts, dict[str, Any]]) -> None:
     run, oracle = pair
     for evaluation in run.evaluations:
         score = evaluation.score("bridged")
@@ -74,7 +76,7 @@ def test_most_common_answers_are_the_oracles(pair: tuple[IngestedRun, dict[str, 
             assert count == (score.invalid if answer == "[invalid]" else counts[answer])
 
 
-def test_status_and_the_line_that_proves_it_are_the_oracles(pair: tuple[IngestedRun, dict[str, Any]]) -> None:
+def test_status_and_the_line_that_proves_it_are_the_oracles(pair: tuple[RunFacts, dict[str, Any]]) -> None:
     run, oracle = pair
     assert run.status.evidence is not None
     assert (run.status.value, run.status.evidence.line) == (
@@ -83,7 +85,7 @@ def test_status_and_the_line_that_proves_it_are_the_oracles(pair: tuple[Ingested
     )
 
 
-def test_configuration_hardware_and_steps_are_the_oracles(pair: tuple[IngestedRun, dict[str, Any]]) -> None:
+def test_configuration_hardware_and_steps_are_the_oracles(pair: tuple[RunFacts, dict[str, Any]]) -> None:
     run, oracle = pair
     assert dict(run.configuration.logged) == oracle["config"]
     assert run.configuration.evidence.line == oracle["config_lines"][0]
@@ -99,14 +101,14 @@ def test_configuration_hardware_and_steps_are_the_oracles(pair: tuple[IngestedRu
     assert run.provenance.logged_run_directory == oracle["log_run_dir"]
 
 
-def test_times_are_the_oracles(pair: tuple[IngestedRun, dict[str, Any]]) -> None:
+def test_times_are_the_oracles(pair: tuple[RunFacts, dict[str, Any]]) -> None:
     run, oracle = pair
     assert (run.started.at if run.started else None) == oracle["start_from_dirname"]
     assert (run.ended.at if run.ended else None) == oracle["end_from_summary"]
     assert run.duration_seconds == oracle["wall_seconds"]
 
 
-def test_derived_metrics_are_the_oracles(pair: tuple[IngestedRun, dict[str, Any]]) -> None:
+def test_derived_metrics_are_the_oracles(pair: tuple[RunFacts, dict[str, Any]]) -> None:
     run, oracle = pair
     values = {metric.name: metric.value_fraction for metric in run.metrics}
     peak = next(metric for metric in run.metrics if metric.name == "peak.bridged")
@@ -123,7 +125,7 @@ def test_derived_metrics_are_the_oracles(pair: tuple[IngestedRun, dict[str, Any]
 
 
 def test_files_that_a_whole_run_has_and_this_one_lacks_are_the_oracles(
-    pair: tuple[IngestedRun, dict[str, Any]],
+    pair: tuple[RunFacts, dict[str, Any]],
 ) -> None:
     run, oracle = pair
     missing = {Path(found.path).name for found in run.missing_artifacts}
@@ -132,6 +134,7 @@ def test_files_that_a_whole_run_has_and_this_one_lacks_are_the_oracles(
 
 def test_only_inert_keys_tell_the_three_ablation_rows_apart(seed_runs: Path) -> None:
     digests = {
-        ingest(seed_runs / name, directory_name=name).configuration.effective_digest for name in RUNS[:3]
+        ingest(seed_runs / name, run_id=name, directory_name=name).facts.configuration.effective_digest
+        for name in RUNS[:3]
     }
     assert len(digests) == 1
