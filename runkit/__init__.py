@@ -1,3 +1,3 @@
-"""runkit: a linter for experiment records, an archive it can trust, and tables that print only what the archive proves."""
+"""A linter for experiment records, an archive it can trust, and tables that print only what it proves."""
 
 __version__ = "0.1.0"

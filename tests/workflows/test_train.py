@@ -13,7 +13,7 @@ from runkit.errors import AlreadyExists, UnknownName, UsageError
 from runkit.records.capture import RunCapture
 from runkit.records.manifest import Manifest
 from runkit.workflows.preserve import PreserveRequest, preserve
-from runkit.workflows.train import TrainRequest, TrainedRun, resolve, train
+from runkit.workflows.train import TrainedRun, TrainRequest, resolve, train
 
 SHORT = (
     "train.steps=40",

@@ -1,0 +1,80 @@
+"""The files of a run in a few lines of Markdown: dumps together, others one by one, missing ones last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from runkit.records.manifest import Artifact, Evidence, MissingArtifact, SealedFacts
+from runkit.render.markdown import code_span, escaped_markdown
+
+
+def artifact_lines(facts: SealedFacts) -> tuple[str, ...]:
+    """Return one line for all dumps, one for each other file, and one for each file that is missing."""
+    dumps = [artifact for artifact in facts.artifacts if artifact.role == "dump"]
+    others = [artifact for artifact in facts.artifacts if artifact.role != "dump"]
+    return (
+        *map(_file_line, others),
+        *_dump_lines(facts, dumps),
+        *_location(facts.artifacts_location),
+        *map(_missing_line, facts.missing_artifacts),
+    )
+
+
+def byte_size(size_bytes: int) -> str:
+    """Return a size in the largest binary unit that keeps it above 1.
+
+    >>> byte_size(532), byte_size(85_899_345_920)
+    ('532 B', '80.0 GiB')
+    """
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def _file_line(artifact: Artifact) -> str:
+    kept = "" if artifact.storage == "copy" else ", by reference"
+    size = byte_size(artifact.size_bytes)
+    return f"{artifact.role} {code_span(artifact.path)} ({size}, sha256 {artifact.sha256[:12]}{kept})"
+
+
+def _dump_lines(facts: SealedFacts, dumps: Sequence[Artifact]) -> Iterator[str]:
+    if len(dumps) < 2:
+        yield from map(_file_line, dumps)
+        return
+    order = {evaluation.dump: index for index, evaluation in enumerate(facts.evaluations)}
+    paths = sorted((dump.path for dump in dumps), key=lambda path: (order.get(path, len(order)), path))
+    kept = "" if all(dump.storage == "copy" for dump in dumps) else ", by reference"
+    total = byte_size(sum(dump.size_bytes for dump in dumps))
+    yield f"{len(dumps)} dumps {code_span(_braced(paths))} ({total} together{kept}; digests in the manifest)"
+
+
+def _braced(paths: Sequence[str]) -> str:
+    start = _common_start(paths).rstrip("0123456789")
+    end = _common_start([path[len(start) :][::-1] for path in paths])[::-1].lstrip("0123456789")
+    middles = [path[len(start) : len(path) - len(end)] for path in paths]
+    return f"{start}{{{', '.join(middles)}}}{end}"
+
+
+def _common_start(texts: Sequence[str]) -> str:
+    first, last = min(texts), max(texts)
+    differs = (index for index, (ours, theirs) in enumerate(zip(first, last, strict=False)) if ours != theirs)
+    return first[: next(differs, min(len(first), len(last)))]
+
+
+def _location(location: str | None) -> Iterator[str]:
+    if location is not None:
+        yield f"files by reference are at: {escaped_markdown(location)}"
+
+
+def _missing_line(missing: MissingArtifact) -> str:
+    place = _place(missing.evidence)
+    return f"**missing** {missing.role} {code_span(missing.path)}: {escaped_markdown(missing.reason)}{place}"
+
+
+def _place(evidence: Evidence | None) -> str:
+    if evidence is None:
+        return ""
+    return f" ({code_span(evidence.path if evidence.line is None else f'{evidence.path}:{evidence.line}')})"

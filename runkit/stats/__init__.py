@@ -1,0 +1,1 @@
+"""Statistics as pure functions: integers in, a named tuple out; no file, clock or random state."""

@@ -1,0 +1,111 @@
+"""One printed cell led back to its run, its counts and its log line, as lines of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runkit.errors import UnknownName
+from runkit.records.cells import (
+    Cell,
+    CellSource,
+    ComparisonSource,
+    MissingSource,
+    PeakSource,
+    Row,
+    RunSource,
+    ScoreSource,
+    SettingSource,
+    Table,
+)
+
+
+@dataclass(frozen=True)
+class CellExplanation:
+    """Where one cell comes from."""
+
+    text: str
+    """What the cell prints."""
+    lines: tuple[str, ...]
+    """From the cell to the counts, the interval, the log line, the run and its manifest."""
+
+
+def explain(table: Table, row: str, column: str) -> CellExplanation:
+    """Return where the cell in *row* (its label or run id) and *column* (its key or header) comes from.
+
+    Raises:
+        UnknownName: There is no such row or column; with the nearest name.
+    """
+    found = _row(table, row)
+    key, cell = _cell(table, found, column)
+    head = f"{found.label}, {key}: {cell.text or 'empty'}"
+    if cell.source is None:
+        return CellExplanation(cell.text, (head, "this cell prints no fact of a run"))
+    return CellExplanation(
+        cell.text, (head, *_what(cell.source), *(_run_line(run) for run in cell.source.runs))
+    )
+
+
+def _row(table: Table, name: str) -> Row:
+    for row in table.rows:
+        if name in {row.label, row.run_id}:
+            return row
+    known = [row.label for row in table.rows] + [row.run_id for row in table.rows if row.run_id]
+    raise UnknownName.among("row", name, known)
+
+
+def _cell(table: Table, row: Row, name: str) -> tuple[str, Cell]:
+    for column, cell in zip(table.columns, row.cells, strict=True):
+        if name in {column.key, column.header[0]}:
+            return column.key, cell
+    raise UnknownName.among("column", name, [column.key for column in table.columns])
+
+
+def _run_line(run: RunSource) -> str:
+    return f"run {run.run_id}, manifests/{run.run_id}.json, seal sha256 {run.manifest_digest}"
+
+
+def _what(source: CellSource) -> tuple[str, ...]:
+    match source:
+        case ScoreSource():
+            return _score(source)
+        case PeakSource():
+            return _peak(source)
+        case ComparisonSource():
+            return _comparison(source)
+        case SettingSource():
+            said = f"= {source.value!r}" if source.is_set else "is not set"
+            return (f"effective configuration: {source.key} {said}", f"evidence: {source.evidence}")
+        case MissingSource():
+            return (f"{source.what} was not measured: {source.reason}",)
+
+
+def _score(source: ScoreSource) -> tuple[str, ...]:
+    draw = "noise not seeded" if source.noise_draw is None else f"noise draw {source.noise_draw}"
+    return (
+        f"{source.system} {source.outcome}: {source.count} of {source.n} items, "
+        f"evaluation {source.evaluation!r}, {source.split} split, {draw}",
+        f"interval {source.estimator}: [{source.interval_low:.6f}, {source.interval_high:.6f}]",
+        f"evidence: {source.evidence_kind} from per-sample outcomes; logged at {source.evidence}",
+    )
+
+
+def _peak(source: PeakSource) -> tuple[str, ...]:
+    steps = ", ".join(map(str, source.steps))
+    return (
+        f"{source.system} correct: {source.count} of {source.n} items, {source.split} split",
+        f"largest of {source.num_candidates} evaluations during training, reached at step {steps}",
+        f"evidence: {source.evidence_kind} from per-sample outcomes; logged at {source.evidence}",
+    )
+
+
+def _comparison(source: ComparisonSource) -> tuple[str, ...]:
+    adjusted = "no member of the family" if source.p_holm is None else f"Holm {source.p_holm:.6f}"
+    return (
+        f"{source.system}, row minus control on the same items: both {source.both}, "
+        f"only row {source.only_row}, only control {source.only_control}, neither {source.neither}",
+        f"interval {source.estimator}: [{source.interval_low:.6f}, {source.interval_high:.6f}]",
+        f"test {source.test}: p {source.p_exact:.6f}, mid-p {source.p_midp:.6f}, {adjusted}; "
+        f"family: {', '.join(source.family) or 'none'}",
+        f"evidence: evaluation {source.evaluation!r} against {source.reference_evaluation!r}; logged at "
+        f"{source.evidence}",
+    )

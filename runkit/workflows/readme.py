@@ -1,0 +1,146 @@
+"""The verb ``readme``: the generated part of ``preserved_runs/README.md``, between two markers.
+
+It is a function of ``manifests/`` alone, so it is the same on a machine that lacks the preserved files;
+what is wrong with those is for ``validate`` to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from runkit.archive.reading import read_manifests, read_outcomes
+from runkit.archive.workspace import Workspace
+from runkit.archive.writing import write_atomically
+from runkit.checks.catalogue import found
+from runkit.checks.gather import gather
+from runkit.checks.view import ArchiveView
+from runkit.errors import RecordInvalid, RunUnreadable
+from runkit.records.finding import Finding
+from runkit.records.manifest import Manifest
+from runkit.records.outcomes import RunOutcomes
+from runkit.render.readme import readme_block
+
+_BEGIN = re.compile(r"^<!-- runkit:begin runs(?: sha256:(?P<digest>[0-9a-f]{64}))? -->$", re.MULTILINE)
+_END = re.compile(r"^<!-- runkit:end -->$", re.MULTILINE)
+_HEADING = "# Preserved runs\n"
+
+
+def readme_path(workspace: Workspace) -> Path:
+    """Return the path of the README."""
+    return workspace.preserved_runs / "README.md"
+
+
+def render_readme(workspace: Workspace) -> str:
+    """Return the whole README: what people wrote, and between the markers what the archive gives now.
+
+    Raises:
+        RecordInvalid: A manifest cannot be read, or the markers are not one begin followed by one end.
+    """
+    block = _block(workspace)
+    digest = hashlib.sha256(block.encode()).hexdigest()
+    marked = f"<!-- runkit:begin runs sha256:{digest} -->\n{block}<!-- runkit:end -->"
+    before, after = _around(_text(workspace))
+    return f"{before}{marked}{after}"
+
+
+def write_readme(workspace: Workspace) -> Path:
+    """Write the README and return its path.
+
+    Raises:
+        OutsideWorkspace: ``preserved_runs`` is a link that leads out.
+        RecordInvalid: As in :func:`render_readme`.
+    """
+    path, text = readme_path(workspace), render_readme(workspace)
+    workspace.contained(path.parent).mkdir(exist_ok=True)
+    write_atomically(path, text)
+    return path
+
+
+def check_readme(workspace: Workspace) -> tuple[Finding, ...]:
+    """Return a finding (RK603) if the generated block is missing, stale or was edited by hand."""
+    place, text = "preserved_runs/README.md", _text(workspace)
+    if text is None:
+        return (found("RK603", "", place, f"{place} was never printed, or was removed"),)
+    begin = _BEGIN.search(text)
+    if begin is None:
+        return (found("RK603", "", place, f"{place} has no generated block"),)
+    expected = render_readme(workspace)
+    if text == expected:
+        return ()
+    block = text[begin.end() + 1 : _end(text)]
+    is_edited = hashlib.sha256(block.encode()).hexdigest() != begin["digest"]
+    cause = "was edited by hand" if is_edited else "is stale"
+    line = _first_difference(text, expected)
+    return (
+        found(
+            "RK603", "", f"{place}:{line}", f"the generated block of {place} {cause}, first at line {line}"
+        ),
+    )
+
+
+def _block(workspace: Workspace) -> str:
+    folder = read_manifests(workspace)
+    if folder.unreadable:
+        raise RecordInvalid(folder.unreadable[0].message)
+    outcomes = {run.run_id: _outcomes(workspace, run) for run in folder.manifests}
+    view = ArchiveView(manifests=folder.manifests, outcomes=outcomes)
+    findings: dict[str, list[Finding]] = {}
+    for finding in gather(view):
+        findings.setdefault(finding.run_id, []).append(finding)
+    return readme_block(folder.manifests, findings)
+
+
+def _outcomes(workspace: Workspace, manifest: Manifest) -> RunOutcomes:
+    try:
+        return read_outcomes(workspace, manifest)
+    except RunUnreadable:
+        return {}
+
+
+def _text(workspace: Workspace) -> str | None:
+    path = readme_path(workspace)
+    if not path.is_file():
+        return None
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecordInvalid(
+            f"preserved_runs/README.md is not UTF-8: byte {error.start} cannot be decoded; save it as UTF-8"
+        ) from error
+
+
+def _around(text: str | None) -> tuple[str, str]:
+    if text is None:
+        return f"{_HEADING}\n", "\n"
+    begin = _BEGIN.search(text)
+    if begin is None and _END.search(text) is None:
+        return (f"{text.rstrip()}\n\n" if text.strip() else ""), "\n"
+    end = _end(text)
+    if begin is None or end < begin.end() or len(_BEGIN.findall(text)) > 1:
+        raise _bad_markers()
+    return text[: begin.start()], text[end + len("<!-- runkit:end -->") :]
+
+
+def _end(text: str) -> int:
+    ends = list(_END.finditer(text))
+    if len(ends) != 1:
+        raise _bad_markers()
+    return ends[0].start()
+
+
+def _bad_markers() -> RecordInvalid:
+    return RecordInvalid(
+        "preserved_runs/README.md must hold one line '<!-- runkit:begin runs … -->' and, below it, one line "
+        "'<!-- runkit:end -->'; repair or remove the markers and print it again"
+    )
+
+
+def _first_difference(actual: str, expected: str) -> int:
+    here, there = actual.split("\n"), expected.split("\n")
+    marker = re.compile(r"^<!-- runkit:begin runs")
+    for number, (ours, theirs) in enumerate(zip(here, there, strict=False), start=1):
+        if ours != theirs and not (marker.match(ours) and marker.match(theirs)):
+            return number
+    return min(len(here), len(there))

@@ -1,0 +1,281 @@
+"""The verb ``table``: a specification and the archive become files in ``paper_tables/``; cells explained."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runkit.archive.hashing import file_digest
+from runkit.archive.observing import observe_run
+from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
+from runkit.archive.workspace import Workspace
+from runkit.archive.writing import write_atomically
+from runkit.checks.catalogue import found
+from runkit.checks.comparison import is_noop
+from runkit.checks.gather import gather
+from runkit.checks.view import ArchiveView
+from runkit.errors import OutsideWorkspace, RecordInvalid, TableRefused, UnknownName, UsageError
+from runkit.records.cells import CellSidecar, Table
+from runkit.records.finding import Finding
+from runkit.records.manifest import Manifest
+from runkit.records.tablespec import TableSpec
+from runkit.render.latex import latex_table, standalone_document
+from runkit.render.markdown import markdown_table
+from runkit.tables.ablation import ablation_table
+from runkit.tables.explaining import CellExplanation, explain
+from runkit.tables.guards import blocks_a_table
+from runkit.tables.measured import ArchivedRun
+from runkit.tables.sidecar import sidecar
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_PDF_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class RenderedTable:
+    """A table and the files that it is printed to."""
+
+    table: Table
+    files: Mapping[str, str]
+    """Name of each file in ``paper_tables/`` to its text."""
+
+
+def table_names(workspace: Workspace) -> tuple[str, ...]:
+    """Return the names of all specifications, sorted."""
+    return tuple(sorted(path.stem for path in workspace.paper_tables.glob("*.toml")))
+
+
+def render_table(workspace: Workspace, name: str) -> RenderedTable:
+    """Return the table called *name* as the archive proves it now; nothing is written.
+
+    Sizes of preserved files are compared with the manifests and the outcomes are hashed; ``validate``
+    hashes the rest.
+
+    Raises:
+        OutsideWorkspace: *name* would lead out of ``paper_tables/``.
+        UnknownName: There is no such specification, run or factor; with the nearest name.
+        RecordInvalid: The specification is not valid.
+        TableRefused: The archive does not prove what would be printed.
+    """
+    spec_text = _spec_path(workspace, name).read_bytes()
+    spec = TableSpec.parse_toml(_decoded(spec_text, name), origin=f"paper_tables/{name}.toml")
+    folder = read_manifests(workspace)
+    runs = _rows_of(workspace, spec, folder)
+    replicates = _replicates(spec, runs)
+    blocking = _blocking(workspace, runs, folder, replicates)
+    table = ablation_table(spec, runs, replicates=replicates, blocking=blocking)
+    printed = {f"{name}.tex": latex_table(table, name=name), f"{name}.md": markdown_table(table, name=name)}
+    cells = sidecar(table, name=name, spec_text=spec_text, files=printed)
+    return RenderedTable(table, {**printed, f"{name}.cells.json": cells.to_json()})
+
+
+def write_table(workspace: Workspace, name: str) -> tuple[Path, ...]:
+    """Print the table called *name* and return the paths of its files; errors as in :func:`render_table`."""
+    return write_rendered(workspace, render_table(workspace, name))
+
+
+def write_rendered(workspace: Workspace, rendered: RenderedTable) -> tuple[Path, ...]:
+    """Write the files of *rendered*, the sidecar last, and return their paths."""
+    paths = tuple(workspace.paper_tables / file for file in rendered.files)
+    for path in paths:
+        write_atomically(path, rendered.files[path.name])
+    return paths
+
+
+def check_tables(workspace: Workspace, names: tuple[str, ...] = ()) -> tuple[Finding, ...]:
+    """Return a finding (RK603) for each printed file that is not what the archive would print now.
+
+    Args:
+        names: Tables to look at; none means all, and then files without a specification are found too.
+    """
+    chosen = names or table_names(workspace)
+    stale = [finding for name in chosen for finding in _stale_files(workspace, name)]
+    return tuple(stale) if names else (*stale, *_orphans(workspace))
+
+
+def explain_cell(workspace: Workspace, table: str, row: str, column: str) -> CellExplanation:
+    """Return where one cell of the table called *table* comes from.
+
+    Args:
+        row: Label of the row, or its run id.
+        column: Key of the column (``accuracy``, ``difference``, ``p``, ``invalid``, ``peak``, or a
+            configuration key) or its header.
+    Raises:
+        UnknownName: There is no such table, row or column; with the nearest name.
+    """
+    return explain(render_table(workspace, table).table, row, column)
+
+
+def compile_pdf(workspace: Workspace, name: str, output_folder: Path) -> Path | None:
+    """Return the path of a PDF of one page with the table, or None when there is no ``pdflatex``.
+
+    Raises:
+        TableRefused: ``pdflatex`` could not compile it; with its first complaint.
+    """
+    program = shutil.which("pdflatex")
+    if program is None:
+        return None
+    latex = standalone_document(render_table(workspace, name).files[f"{name}.tex"])
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, f"{name}.tex")
+        source.write_text(latex, encoding="utf-8")
+        _run_pdflatex(program, source)
+        write_atomically(output_folder / f"{name}.pdf", source.with_suffix(".pdf").read_bytes())
+    return output_folder / f"{name}.pdf"
+
+
+def _spec_path(workspace: Workspace, name: str) -> Path:
+    if "/" in name or "\\" in name or name.startswith("."):
+        raise OutsideWorkspace(
+            f"{name!r} is not a table name: it would lead out of paper_tables/; use the name of a spec"
+        )
+    known = table_names(workspace)
+    if name not in known:
+        raise UnknownName.among("table", name, known, way_out=f"write paper_tables/{name}.toml to make one")
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is not a table name: expected letters, digits, _ or -; rename the specification"
+        )
+    return workspace.contained(workspace.paper_tables / f"{name}.toml")
+
+
+def _decoded(spec_text: bytes, name: str) -> str:
+    try:
+        return spec_text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecordInvalid(
+            f"paper_tables/{name}.toml is not UTF-8: byte {error.start} cannot be decoded"
+        ) from error
+
+
+def _rows_of(workspace: Workspace, spec: TableSpec, folder: ManifestFolder) -> dict[str, ArchivedRun]:
+    by_id = {manifest.run_id: manifest for manifest in folder.manifests}
+    unreadable = {Path(found.path).stem: found.message for found in folder.unreadable}
+    runs = {}
+    for run_id in dict.fromkeys([spec.control, *(row.run for row in spec.rows)]):
+        if run_id in unreadable:
+            raise RecordInvalid(unreadable[run_id])
+        if run_id not in by_id:
+            raise UnknownName.among(
+                "preserved run", run_id, by_id, way_out="`runkit list` shows the preserved runs"
+            )
+        runs[run_id] = _archived(workspace, by_id[run_id])
+    return runs
+
+
+def _archived(workspace: Workspace, manifest: Manifest) -> ArchivedRun:
+    reference = manifest.sealed.outcomes
+    path = workspace.outcomes_path(manifest.run_id)
+    if reference is not None and path.is_file() and file_digest(path).sha256 != reference.sha256:
+        raise TableRefused(
+            f"run {manifest.run_id}: manifests/{path.name} does not have the digest that the manifest gives; "
+            "restore it from version control"
+        )
+    return ArchivedRun(manifest, read_outcomes(workspace, manifest))
+
+
+def _replicates(spec: TableSpec, runs: Mapping[str, ArchivedRun]) -> frozenset[str]:
+    control = runs[spec.control].manifest
+    return frozenset(
+        run_id for run_id, run in runs.items() if run_id != spec.control and is_noop(run.manifest, control)
+    )
+
+
+def _blocking(
+    workspace: Workspace, runs: Mapping[str, ArchivedRun], folder: ManifestFolder, replicates: frozenset[str]
+) -> dict[str, Finding]:
+    view = ArchiveView(
+        manifests=folder.manifests,
+        observations={
+            run_id: observe_run(workspace, run.manifest, rehash=False, references=None)
+            for run_id, run in runs.items()
+        },
+        outcomes={run_id: run.outcomes for run_id, run in runs.items()},
+        unreadable_ids=frozenset(Path(found.path).stem for found in folder.unreadable),
+    )
+    blocking: dict[str, Finding] = {}
+    for finding in gather(view):
+        if finding.run_id in runs and blocks_a_table(finding, is_replicate=finding.run_id in replicates):
+            blocking.setdefault(finding.run_id, finding)
+    return blocking
+
+
+def _stale_files(workspace: Workspace, name: str) -> Iterator[Finding]:
+    rendered = render_table(workspace, name)
+    recorded = _recorded_digests(workspace.paper_tables / f"{name}.cells.json")
+    for file, expected in rendered.files.items():
+        path = workspace.paper_tables / file
+        place = f"paper_tables/{file}"
+        if not path.is_file():
+            yield found("RK603", "", place, f"{place} was never printed, or was removed")
+            continue
+        content = path.read_bytes()
+        if content != expected.encode():
+            was_printed = hashlib.sha256(content).hexdigest() == recorded.get(file)
+            cause = "is stale" if was_printed else "is stale or was edited by hand"
+            line, difference = first_difference(content.decode("utf-8", "replace"), expected)
+            yield found("RK603", "", f"{place}:{line}", f"{place} {cause}: {difference}")
+
+
+def first_difference(actual: str, expected: str) -> tuple[int, str]:
+    """Return the first line that differs, from 1, and what is there against what is expected."""
+    here, there = actual.split("\n"), expected.split("\n")
+    for number, (ours, theirs) in enumerate(zip(here, there, strict=False), start=1):
+        if ours != theirs:
+            return (
+                number,
+                f"line {number} is {_around(ours, theirs)!r}, the archive gives {_around(theirs, ours)!r}",
+            )
+    number = min(len(here), len(there)) + 1
+    return number, f"it has {len(here)} lines, the archive gives {len(there)}"
+
+
+def _around(line: str, other: str) -> str:
+    differs = (index for index, (ours, theirs) in enumerate(zip(line, other, strict=False)) if ours != theirs)
+    same = next(differs, min(len(line), len(other)))
+    start = max(0, same - 20)
+    return ("…" if start else "") + line[start : same + 30] + ("…" if len(line) > same + 30 else "")
+
+
+def _recorded_digests(path: Path) -> Mapping[str, str]:
+    try:
+        return CellSidecar.parse(path.read_bytes(), origin=path.name).files
+    except (OSError, RecordInvalid):
+        return {}
+
+
+def _orphans(workspace: Workspace) -> Iterator[Finding]:
+    known = table_names(workspace)
+    for path in sorted(workspace.paper_tables.glob("*.cells.json")):
+        name = path.name.removesuffix(".cells.json")
+        if name not in known:
+            yield found(
+                "RK603", "", f"paper_tables/{path.name}",
+                f"table {name} was printed and has no specification",
+                way_out=f"restore paper_tables/{name}.toml, or remove the files printed from it",
+            )  # fmt: skip
+
+
+def _run_pdflatex(program: str, source: Path) -> None:
+    options = ("-halt-on-error", "-interaction=nonstopmode", "-no-shell-escape")
+    try:
+        done = subprocess.run(
+            [program, *options, source.name], cwd=source.parent, env={**os.environ, "SOURCE_DATE_EPOCH": "0"},
+            capture_output=True, check=False, timeout=_PDF_SECONDS, text=True, errors="replace",
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise TableRefused(
+            f"pdflatex did not finish {source.stem} within {_PDF_SECONDS:.0f} seconds"
+        ) from error
+    if done.returncode != 0:
+        complaint = next(
+            (line for line in done.stdout.splitlines() if line.startswith("!")), "no reason given"
+        )
+        raise TableRefused(f"pdflatex cannot compile the table {source.stem}: {complaint}")
