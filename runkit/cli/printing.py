@@ -71,7 +71,7 @@ def readme(
     if check:
         _report(check_readme(archive), "preserved_runs/README.md checked")
     else:
-        print(_relative(archive, write_readme(archive)))
+        print(write_readme(archive))
 
 
 def _chosen(archive: Workspace, names: Sequence[str], *, is_check: bool) -> tuple[str, ...]:
@@ -98,11 +98,7 @@ def _print_one(archive: Workspace, name: str, *, latex: bool, pdf: bool) -> None
         print(rendered.files[f"{name}.tex"], end="")
         return
     _show(rendered.table)
-    print("\n".join(_relative(archive, path) for path in paths))
-
-
-def _relative(archive: Workspace, path: Path) -> str:
-    return path.relative_to(archive.root).as_posix()
+    print("\n".join(map(str, paths)))
 
 
 def _report(findings: Sequence[Finding], checked: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from runkit.records.cells import (
@@ -273,9 +273,13 @@ def _general_notes(
         notes.peak_sentence(peaks),
         notes.noise_sentence(scores, names),
         notes.bold_sentence(is_any_bold, family.noise) if family.tested else None,
-        notes.DASH_SENTENCE,
+        notes.DASH_SENTENCE if _has_dash(blocks) else None,
     ]
     return [sentence for sentence in sentences if sentence is not None]
+
+
+def _has_dash(blocks: Sequence[Block]) -> bool:
+    return any(NO_DIGITS in cell.lines for block in blocks for row in block.rows for cell in row.cells)
 
 
 def _narrow(text: str) -> tuple[str, ...]:

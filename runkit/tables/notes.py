@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from runkit.records.cells import ComparisonSource, PeakSource, ScoreSource
+from runkit.records.cells import NO_DIGITS, ComparisonSource, PeakSource, ScoreSource
 from runkit.stats.noise import NoiseFloor
 from runkit.stats.rounding import plain_points
 from runkit.tables.comparing import SIGNIFICANT_BELOW, Family
 
-DASH_SENTENCE = "–: off or not set in a column of a factor; elsewhere not measured, for the reason given."
+DASH_SENTENCE = (
+    f"{NO_DIGITS}: off or not set in a column of a factor; elsewhere not measured, for the reason given."
+)
 
 
 def accuracy_sentence(scores: Sequence[ScoreSource]) -> str:

@@ -210,7 +210,7 @@ def test_the_verb_prints_the_table_and_its_files(printed: Workspace) -> None:
     code, output = run(printed, "table", "ablation")
     assert code == 0
     assert "16 tokens         cross  16      *79.5* [73.4, 84.5]" in output
-    assert output.splitlines()[-3:] == [f"paper_tables/{name}" for name in FILES]
+    assert output.splitlines()[-3:] == [str(printed.paper_tables / name) for name in FILES]
 
 
 def test_the_verb_prints_latex_and_nothing_else_on_request(printed: Workspace) -> None:
