@@ -67,7 +67,7 @@ def validate(
     ] = ReportFormat.TEXT,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
-    """Check the archive: are files, seals, scores and endings what the manifests say?
+    """Check files, seals, scores and endings.
 
     Read-only. Exit status 1 when an error or a warning is found that nobody waived.
     """
@@ -91,9 +91,9 @@ def lineage(
     ] = GraphFormat.TEXT,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
-    """Show how runs are related, what really differs, and where the notes are wrong about it.
+    """Check what was really ablated.
 
-    Read-only. Exit status 1 when an error or a warning is found that nobody waived.
+    Shows how runs are related, what really differs, and whether differences exceed noise. Read-only. Exit status 1 when an error or a warning is found that nobody waived.
     """
     from runkit.workflows.lineage import lineage as lineage_of
 
@@ -121,7 +121,7 @@ def explain(
     ] = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
-    """Explain a code of the catalogue, or where a printed cell of a table comes from.
+    """Explain a code, or a cell of a printed table.
 
     Without arguments: all codes, one line each.
     """

@@ -54,9 +54,9 @@ def preserve(
     ] = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
-    """Take a run into the archive: exact files, sealed facts, per-sample outcomes.
+    """Take a run into the archive.
 
-    The run directory is only read. An id that exists is refused.
+    Exact files, sealed facts, per-sample outcomes. The run directory is only read. An id that exists is refused.
     """
     from runkit.workflows.preserve import PreserveRequest
     from runkit.workflows.preserve import preserve as preserve_run
@@ -87,7 +87,7 @@ def note(
     because: Annotated[str | None, typer.Option(help="The reason for --waive.")] = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
-    """Change what people say about a run; sealed facts are never touched."""
+    """Change the notes of a run, never its sealed facts."""
     from runkit.errors import UsageError
     from runkit.workflows import preserve as keeping
 
@@ -132,7 +132,7 @@ def show(
     run_id: Annotated[str, typer.Argument(help="Preserved run.", metavar="RUN_ID")],
     workspace: WorkspaceFolder = Path(),
 ) -> None:
-    """Show what the archive knows of one run, each number with its evidence."""
+    """Show one run, each number with its evidence."""
     from runkit.archive.reading import read_manifest
 
     manifest = read_manifest(opened(workspace), run_id)

@@ -37,9 +37,9 @@ def table(
     ] = False,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
-    """Print tables from the archive: LaTeX, Markdown, and where each cell comes from.
+    """Print tables from the archive.
 
-    Exit status 1 when --check finds a printed file that is stale or was edited by hand.
+    LaTeX, Markdown, and where each cell comes from. Exit status 1 when --check finds a printed file that is stale or was edited by hand.
     """
     from runkit.workflows.table import check_tables
 
@@ -61,9 +61,9 @@ def readme(
     ] = False,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
-    """Print the generated part of preserved_runs/README.md; text outside its markers is kept.
+    """Print what preserved_runs/README.md says of each run.
 
-    Exit status 1 when --check finds that it is stale or was edited by hand.
+    Text outside its markers is kept. Exit status 1 when --check finds that it is stale or was edited by hand.
     """
     from runkit.workflows.readme import check_readme, write_readme
 

@@ -72,9 +72,10 @@ def demo(
         Path | None, typer.Option(help="New folder for the scratch workspace; default: demo.")
     ] = None,
 ) -> None:
-    """Walk the whole line on the pocket pair: train, preserve, validate, lineage, table, readme.
+    """Walk the whole line in a scratch workspace.
 
-    Trains a control and its ablations in a scratch workspace, a few minutes on two cores.
+    Trains a control and ablations on the embedded models, preserves and checks them, prints table and
+    README. A few minutes on two cores.
     """
     from runkit.workflows.demo import CommandStarts, DemoEnds, TrainingProgress, walk
 

@@ -43,7 +43,9 @@ class RunFolder:
         try:
             return path.read_bytes().decode(errors="replace")
         except OSError as error:
-            raise RunUnreadable(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+            raise RunUnreadable(
+                f"{self.inside(path)} cannot be read: {error.strerror}; check its permissions"
+            ) from error
 
 
 def open_run_folder(root: Path) -> RunFolder:

@@ -53,9 +53,9 @@ def read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun:
         RunUnreadable: ``config.json`` is torn or lacks a key.
         RecordInvalid: ``run.json`` is not a valid capture.
     """
-    config = _config(folder)
+    config = _config(folder, directory_name)
     log = read_train_log(folder.read_text(folder.root / folder.log_path))
-    capture = _capture(folder)
+    capture = _capture(folder, directory_name)
     effective = config["effective"]
     step_plan = EvaluationPlan(effective.get("eval.dev_items"), "dev", "live")
     final_plan = EvaluationPlan(effective.get("eval.test_items"), "test", "best")
@@ -95,7 +95,7 @@ def read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun:
     )
 
 
-def _config(folder: RunFolder) -> dict[str, Any]:
+def _config(folder: RunFolder, directory_name: str) -> dict[str, Any]:
     path = folder.root / CONFIG_FILE
     try:
         config = json.loads(folder.read_text(path))
@@ -104,16 +104,16 @@ def _config(folder: RunFolder) -> dict[str, Any]:
         ]
     except (ValueError, TypeError) as error:
         raise RunUnreadable(
-            f"{path} is not JSON: {error}; the run may have been killed at its start"
+            f"{CONFIG_FILE} of {directory_name} is not JSON: {error}; the run may have been killed at its start"
         ) from error
     if missing:
-        raise RunUnreadable(f"{path} lacks {', '.join(missing)}; it was not written by runkit train")
+        raise RunUnreadable(f"{CONFIG_FILE} of {directory_name} lacks {', '.join(missing)}; runkit train did not write it")
     return dict(config)
 
 
-def _capture(folder: RunFolder) -> RunCapture | None:
+def _capture(folder: RunFolder, directory_name: str) -> RunCapture | None:
     path = folder.root / CAPTURE_FILE
-    return RunCapture.parse(path.read_bytes(), origin=str(path)) if path.is_file() else None
+    return RunCapture.parse(path.read_bytes(), origin=f"{CAPTURE_FILE} of {directory_name}") if path.is_file() else None
 
 
 def _configuration(config: Mapping[str, Any]) -> Configuration:

@@ -24,6 +24,7 @@ from runkit.archive.store import (
 from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
 from runkit.errors import RecordInvalid, RunUnreadable, UnknownName, UsageError
+from runkit.ingest.folder import open_run_folder
 from runkit.ingest.ingested import IngestedRun
 from runkit.ingest.readers import ingest
 from runkit.records.manifest import (
@@ -71,6 +72,7 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     original_name = request.run.resolve().name
     run_id = checked_run_id(request.run_id) if request.run_id is not None else repaired_run_id(original_name)
     notes = _notes_from(request.notes_file) if request.notes_file else None
+    open_run_folder(request.run)
     with claimed(workspace, run_id), staging(workspace) as folder:
         files = _taken(request, folder)
         source = folder if request.artifacts == "copy" else request.run
