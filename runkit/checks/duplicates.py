@@ -31,7 +31,8 @@ def duplicate_findings(archive: ArchiveView) -> Iterator[Finding]:
         first, second = (archive.by_id[run_id] for run_id in pair)
         if any(relation.run_id == second.run_id for relation in first.notes.relations):
             first, second = second, first
-        yield _duplicate(first, second)
+        if not _is_same_start(first, second):
+            yield _duplicate(first, second)
 
 
 def equal_dumps(manifest: Manifest, other: Manifest) -> tuple[str, ...]:
@@ -78,18 +79,23 @@ def _replicate_groups(archive: ArchiveView) -> dict[str, str]:
     return {run_id: smallest(run_id) for run_id in group}
 
 
+def _is_same_start(first: Manifest, second: Manifest) -> bool:
+    """Return whether all that two different configurations share is the output of equal untrained weights."""
+    return set(equal_dumps(second, first)) <= _untrained_dumps(second) and not is_noop(second, first)
+
+
+def _untrained_dumps(manifest: Manifest) -> set[str | None]:
+    return {evaluation.dump for evaluation in manifest.sealed.evaluations if evaluation.step == 0}
+
+
 def _duplicate(first: Manifest, second: Manifest) -> Finding:
     """Return the finding, told of the second run."""
     same = equal_dumps(second, first)
-    untrained = {evaluation.dump for evaluation in second.sealed.evaluations if evaluation.step == 0}
     is_replicate = is_noop(second, first)
     noun, have = ("dump", "has") if len(same) == 1 else ("dumps", "have")
-    way_out = ""
     lowered: Severity | None = "warning" if is_replicate else None
-    if set(same) <= untrained:
+    if set(same) <= _untrained_dumps(second):
         noun += " of the untrained step 0"
-        lowered = lowered or "info"
-        way_out = "" if is_replicate else "Nothing to do when both runs start from the same weights."
     configuration = "; both ran the same effective configuration" if is_replicate else ""
     others = (
         f" (also {', '.join(same[1:_MAX_SHOWN])}{'…' if len(same) > _MAX_SHOWN else ''})" if same[1:] else ""
@@ -98,4 +104,4 @@ def _duplicate(first: Manifest, second: Manifest) -> Finding:
         f"{len(same)} {noun}{others} {have} the same bytes in {second.run_id} and {first.run_id}, "
         f"which are not declared as replicates{configuration}"
     )
-    return found("RK406", second.run_id, same[0], message, way_out=way_out, severity=lowered)
+    return found("RK406", second.run_id, same[0], message, severity=lowered)

@@ -383,8 +383,8 @@ RULES: tuple[Rule, ...] = (
         why=(
             "One measurement would be counted twice, or a setting that differs had no effect: an error. "
             "A warning where both runs have the same effective configuration, for then they are "
-            "replicates that nobody declared; a note where only the untrained step 0 is equal, because "
-            "runs with one seed start from the same weights."
+            "replicates that nobody declared. Different configurations whose untrained step 0 is equal are "
+            "not reported: runs with one seed start from the same weights."
         ),
         example="The step-0 dumps of phase1, ablB and ablC of the seed are byte-identical.",
         way_out="Declare the relation `replicates`, or find out which of the two folders is a copy.",

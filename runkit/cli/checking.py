@@ -93,7 +93,8 @@ def lineage(
 ) -> None:
     """Check what was really ablated.
 
-    Shows how runs are related, what really differs, and whether differences exceed noise. Read-only. Exit status 1 when an error or a warning is found that nobody waived.
+    Shows how runs are related, what really differs, and whether differences exceed noise. Read-only.
+    Exit status 1 when an error or a warning is found that nobody waived.
     """
     from runkit.workflows.lineage import lineage as lineage_of
 

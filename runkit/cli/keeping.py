@@ -56,7 +56,8 @@ def preserve(
 ) -> None:
     """Take a run into the archive.
 
-    Exact files, sealed facts, per-sample outcomes. The run directory is only read. An id that exists is refused.
+    Exact files, sealed facts, per-sample outcomes. The run directory is only read.
+    An id that exists is refused.
     """
     from runkit.workflows.preserve import PreserveRequest
     from runkit.workflows.preserve import preserve as preserve_run

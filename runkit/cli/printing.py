@@ -39,7 +39,8 @@ def table(
 ) -> None:
     """Print tables from the archive.
 
-    LaTeX, Markdown, and where each cell comes from. Exit status 1 when --check finds a printed file that is stale or was edited by hand.
+    LaTeX, Markdown, and where each cell comes from. Exit status 1 when --check
+    finds a printed file that is stale or was edited by hand.
     """
     from runkit.workflows.table import check_tables
 

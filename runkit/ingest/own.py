@@ -104,16 +104,23 @@ def _config(folder: RunFolder, directory_name: str) -> dict[str, Any]:
         ]
     except (ValueError, TypeError) as error:
         raise RunUnreadable(
-            f"{CONFIG_FILE} of {directory_name} is not JSON: {error}; the run may have been killed at its start"
+            f"{CONFIG_FILE} of {directory_name} is not JSON: {error}; "
+            "the run may have been killed at its start"
         ) from error
     if missing:
-        raise RunUnreadable(f"{CONFIG_FILE} of {directory_name} lacks {', '.join(missing)}; runkit train did not write it")
+        raise RunUnreadable(
+            f"{CONFIG_FILE} of {directory_name} lacks {', '.join(missing)}; runkit train did not write it"
+        )
     return dict(config)
 
 
 def _capture(folder: RunFolder, directory_name: str) -> RunCapture | None:
     path = folder.root / CAPTURE_FILE
-    return RunCapture.parse(path.read_bytes(), origin=f"{CAPTURE_FILE} of {directory_name}") if path.is_file() else None
+    return (
+        RunCapture.parse(path.read_bytes(), origin=f"{CAPTURE_FILE} of {directory_name}")
+        if path.is_file()
+        else None
+    )
 
 
 def _configuration(config: Mapping[str, Any]) -> Configuration:

@@ -25,6 +25,6 @@ def ingest(root: Path, *, run_id: str, directory_name: str) -> IngestedRun:
     if cluster.can_read(folder):
         return cluster.read(folder, run_id=run_id, directory_name=directory_name)
     raise RunUnreadable(
-        f"{directory_name} has a training log but neither config.json nor a '==== Config ====' block in the log; "
-        "its facts cannot be told"
+        f"{directory_name} has a training log, but neither config.json nor a '==== Config ====' block "
+        "in the log; its facts cannot be told"
     )

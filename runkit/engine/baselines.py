@@ -1,0 +1,93 @@
+"""Generations of a frozen model on its own, made once and kept under a digest of all they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from runkit.engine.checkpoint import write_whole
+from runkit.engine.pair import FrozenModel, Generation
+from runkit.engine.prompts import build_sequences, embed
+
+_FORMAT = 1
+
+
+def generate_alone(
+    frozen: FrozenModel, prompts: Sequence[str], *, batch_size: int, max_new_tokens: int
+) -> list[Generation]:
+    """Return *frozen*'s greedy continuation of each prompt, through the builder that bridged prompts use."""
+    texts = [frozen.encode(prompt) for prompt in prompts]
+    generations: dict[int, Generation] = {}
+    for rows in batch_plan([len(text) for text in texts], batch_size=batch_size):
+        sequences = build_sequences([texts[row] for row in rows], num_slots=0, special=frozen.special)
+        embedded_BTE = embed(sequences, table_VE=frozen.embedding_table, soft_BKE=None)
+        written = frozen.generate_greedy(embedded_BTE, max_new_tokens=max_new_tokens)
+        generations.update(zip(rows, written, strict=True))
+    return [generations[row] for row in range(len(texts))]
+
+
+def cached_alone(
+    frozen: FrozenModel,
+    prompts: Sequence[str],
+    *,
+    batch_size: int,
+    max_new_tokens: int,
+    threads: int,
+    cache_dir: Path,
+    note: Callable[[str], object],
+) -> list[Generation]:
+    """Return what :func:`generate_alone` does, from *cache_dir* where it was made before.
+
+    An entry that does not check out is made again, and *note* is given one line about it.
+
+    Raises:
+        StorageFailed: The cache cannot be written.
+    """
+    key = {
+        "format": _FORMAT,
+        "model_sha256": frozen.sha256,
+        "prompts_sha256": hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest(),
+        "decoding": "greedy",
+        "max_new_tokens": max_new_tokens,
+        "batch_size": batch_size,
+        "threads": threads,
+    }
+    path = cache_dir / f"{_digest(key)}.json"
+    if path.is_file():
+        kept = _read_entry(path, key)
+        if kept is not None:
+            return kept
+        note(f"[Baselines] cache entry {path.name} is damaged; generating again")
+    made = generate_alone(frozen, prompts, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    rows = [[list(one.token_ids), one.finish] for one in made]
+    write_whole(path, json.dumps({"key": key, "rows_sha256": _digest(rows), "rows": rows}).encode())
+    return made
+
+
+def batch_plan(lengths: Sequence[int], *, batch_size: int) -> list[list[int]]:
+    """Return row numbers in batches of one length each, so that no batch needs padding.
+
+    The plan is a function of the lengths alone: shortest first, rows of a length in their order.
+    """
+    plan: list[list[int]] = []
+    for length in sorted(set(lengths)):
+        rows = [row for row, one in enumerate(lengths) if one == length]
+        plan += [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
+    return plan
+
+
+def _read_entry(path: Path, key: dict[str, Any]) -> list[Generation] | None:
+    try:
+        entry = json.loads(path.read_bytes())
+        if entry["key"] != key or entry["rows_sha256"] != _digest(entry["rows"]):
+            return None
+        return [Generation(tuple(token_ids), finish) for token_ids, finish in entry["rows"]]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

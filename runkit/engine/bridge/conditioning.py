@@ -1,0 +1,64 @@
+"""What the bridge gets to see of the source's hidden states: all of them, or one pooled vector.
+
+Legend: B examples, N source tokens, S width of the (concatenated) source states, D width of the bridge.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Conditioning = Literal["cross", "attn_pool", "mean"]
+
+
+class Condition(NamedTuple):
+    """The encoded source: exactly one of the two parts is there."""
+
+    states_BND: Tensor | None
+    """For cross-attention, with the positions of the source tokens added."""
+    keep_BN: Tensor | None
+    """True at real tokens, False at padding; belongs to *states_BND*."""
+    pooled_BD: Tensor | None
+    """One vector for the whole question, to be added to the time embedding."""
+
+
+class SourceEncoder(nn.Module):
+    """Normalises and projects source states, and pools them when the conditioning asks for it."""
+
+    def __init__(self, *, source_width: int, width: int, conditioning: Conditioning) -> None:
+        super().__init__()
+        self.conditioning = conditioning
+        self.norm = nn.RMSNorm(source_width, eps=1e-6)
+        self.project = nn.Linear(source_width, width)
+        if conditioning == "attn_pool":
+            self.score = nn.Linear(width, 1)
+
+    def forward(self, states_BNS: Tensor, keep_BN: Tensor) -> Condition:
+        """Return what the bridge's blocks are conditioned on; padding never contributes."""
+        states_BND = self.project(self.norm(states_BNS))
+        if self.conditioning == "cross":
+            positions_ND = sincos(torch.arange(states_BND.shape[1], dtype=torch.float32), states_BND.shape[2])
+            return Condition(states_BND + positions_ND.to(states_BND.device), keep_BN, None)
+        if self.conditioning == "mean":
+            weight_BN = keep_BN / keep_BN.sum(dim=1, keepdim=True)
+        else:
+            score_BN = self.score(states_BND).squeeze(-1)
+            weight_BN = score_BN.masked_fill(~keep_BN, float("-inf")).softmax(dim=1)
+        return Condition(None, None, (weight_BN[..., None] * states_BND).sum(dim=1))
+
+
+def sincos(value: Tensor, width: int) -> Tensor:
+    """Return the sinusoidal code of each number, shape ``[*value.shape, width]``; *width* is even.
+
+    Source:
+        Vaswani et al. (2017), arXiv:1706.03762, section 3.5, cosines first.
+    """
+    half = width // 2
+    frequency = torch.exp(
+        -math.log(10_000.0) * torch.arange(half, dtype=torch.float32, device=value.device) / half
+    )
+    angle = value[..., None].float() * frequency
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)

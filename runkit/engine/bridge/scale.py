@@ -1,0 +1,46 @@
+"""The size of embeddings: what a row of the target's table measures, and soft tokens brought to that size.
+
+Legend: B examples, K soft tokens, E width of the target model's embeddings, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+_SMALLEST_RMS = 1e-6
+
+
+def row_rms(rows: Tensor) -> Tensor:
+    """Return the root mean square of each row over the last axis, in fp32."""
+    return rows.float().square().mean(dim=-1).sqrt()
+
+
+def median_row_rms(table_VE: Tensor) -> float:
+    """Return the median RMS over the rows of an embedding table; all-zero rows (padding) do not count."""
+    rms_V = row_rms(table_VE)
+    return float(rms_V[rms_V > 0].median())
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Brings soft tokens from units of *rms* to the size of embeddings."""
+
+    rms: float
+    """Median row RMS of the target's table."""
+    exact: bool
+    """Whether every single row gets that RMS, or the whole is only multiplied by it."""
+
+    def __call__(self, soft_BKE: Tensor) -> Tensor:
+        """Return *soft_BKE* in embedding size."""
+        return match_rms(soft_BKE, rms=self.rms) if self.exact else self.rms * soft_BKE
+
+
+def match_rms(soft_BKE: Tensor, *, rms: float) -> Tensor:
+    """Return *soft_BKE* with every row scaled to the root mean square *rms*.
+
+    Exact and without a clamp: a clamped factor leaves soft tokens many times too large when the target's
+    embeddings are small. Gradients flow through the scale.
+    """
+    return soft_BKE * (rms / row_rms(soft_BKE).clamp_min(_SMALLEST_RMS))[..., None]

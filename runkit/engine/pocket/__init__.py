@@ -1,0 +1,1 @@
+"""The embedded pair of tiny frozen language models, and the seeded script that built them."""

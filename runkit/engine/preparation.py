@@ -1,0 +1,210 @@
+"""All that a run needs before its first step and that training cannot change: models, problems, baselines.
+
+Legend: I items, N source tokens, S width of source states.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from runkit.engine import noise
+from runkit.engine.baselines import cached_alone
+from runkit.engine.bridge.dit import DiTBridge
+from runkit.engine.bridge.scale import Scale, median_row_rms
+from runkit.engine.config import TrainConfig
+from runkit.engine.evaluate import BridgeInputs, Scored, score
+from runkit.engine.pair import FrozenModel, States, load_frozen
+from runkit.engine.prompts import prompt_text
+from runkit.engine.tasks import Item, Split, Task, load_task
+from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
+
+_STATES_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A split that is measured, with everything about it that stays the same."""
+
+    split: Split
+    items: tuple[Item, ...]
+    inputs: BridgeInputs
+    alone: Mapping[str, list[Scored]]
+    """``source_alone`` and ``target_alone``."""
+    controls: Mapping[str, list[Scored]]
+    """``no_soft_tokens`` where it is not the target alone, that is in ``soft_only`` mode."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The fixed part of a run."""
+
+    task: Task
+    source: FrozenModel
+    target: FrozenModel
+    scale: Scale
+    dev: Measured
+    test: Measured
+    trainer: Trainer
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the problems of the test and the dev split, in that order."""
+        items = [*self.test.items, *self.dev.items]
+        text = "".join(json.dumps(list(item), ensure_ascii=False) + "\n" for item in items)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], object]) -> Prepared:
+    """Load the pair, make the problems, generate or look up the baselines and encode the training pool.
+
+    Raises:
+        UnknownName: The task or a model does not exist.
+        TrainingStopped: A model cannot be bridged.
+        StorageFailed: The cache cannot be written.
+    """
+    builder = _Builder(
+        config, load_task(config.task.name), load_frozen(config.pair.source), load_frozen(config.pair.target)
+    )
+    scale = Scale(median_row_rms(builder.target.embedding_table), exact=config.bridge.rms == "exact")
+    return Prepared(
+        task=builder.task,
+        source=builder.source,
+        target=builder.target,
+        scale=scale,
+        dev=builder.measured("dev", config.eval.dev_items, cache_dir, note),
+        test=builder.measured("test", config.eval.test_items, cache_dir, note),
+        trainer=builder.trainer(scale),
+    )
+
+
+def new_bridge(config: TrainConfig, prepared: Prepared) -> DiTBridge:
+    """Return the bridge at initialisation, a function of the seed; the caller's generator is untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return DiTBridge(
+            source_width=prepared.trainer.pool.states.states_BNS.shape[2],
+            target_width=prepared.target.embedding_table.shape[1],
+            width=config.bridge.width,
+            depth=config.bridge.depth,
+            heads=config.bridge.heads,
+            num_soft_tokens=config.bridge.num_soft_tokens,
+            slot_positions=config.bridge.slot_positions,
+            conditioning=config.bridge.conditioning,
+        )
+
+
+@dataclass(frozen=True)
+class _Builder:
+    config: TrainConfig
+    task: Task
+    source: FrozenModel
+    target: FrozenModel
+
+    def items(self, split: Split, num_items: int) -> tuple[Item, ...]:
+        seed = self.config.task.seed
+        return tuple(self.task.item(seed=seed, split=split, index=index) for index in range(num_items))
+
+    def measured(
+        self, split: Split, num_items: int, cache_dir: Path, note: Callable[[str], object]
+    ) -> Measured:
+        items = self.items(split, num_items)
+        instruction = self.config.prompt.instruction
+        questions = [item.question + instruction for item in items]
+
+        def alone(frozen: FrozenModel, prompts: Sequence[str]) -> list[Scored]:
+            generations = cached_alone(
+                frozen,
+                prompts,
+                batch_size=self.config.eval.batch_size,
+                max_new_tokens=self.config.eval.max_new_tokens,
+                threads=self.config.compute.threads,
+                cache_dir=cache_dir,
+                note=note,
+            )
+            return score(self.task, frozen, items, generations)
+
+        controls = {}
+        if self.config.prompt.mode == "soft_only":
+            controls["no_soft_tokens"] = alone(self.target, [instruction] * len(items))
+        return Measured(
+            split=split,
+            items=items,
+            inputs=self.bridge_inputs(split, items),
+            alone={
+                "source_alone": alone(self.source, questions),
+                "target_alone": alone(self.target, questions),
+            },
+            controls=controls,
+        )
+
+    def bridge_inputs(self, split: Split, items: Sequence[Item]) -> BridgeInputs:
+        drawn = noise.batch_noise(
+            run_seed=self.config.seed,
+            split=split,
+            item_ids=[item.id for item in items],
+            draw=noise.EVALUATION_DRAW,
+            shape=(self.config.bridge.num_soft_tokens, self.target.embedding_table.shape[1]),
+            std=self.config.sampler.noise_std,
+        )
+        return BridgeInputs(self.source_states(items), drawn, self.target_texts(items))
+
+    def source_states(self, items: Sequence[Item]) -> States:
+        """Return the states of all questions, padded to one length; batches follow a fixed plan."""
+        layers = [int(layer) for layer in self.config.pair.source_layers.split(",")]
+        texts = [self.source.encode(item.question) for item in items]
+        longest = 1 + max(map(len, texts))
+        states_INS = torch.zeros(len(texts), longest, len(layers) * self.source.embedding_table.shape[1])
+        keep_IN = torch.zeros(len(texts), longest, dtype=torch.bool)
+        for first in range(0, len(texts), _STATES_BATCH):
+            part = self.source.hidden_states(texts[first : first + _STATES_BATCH], layers=layers)
+            rows, length = part.keep_BN.shape
+            states_INS[first : first + rows, :length] = part.states_BNS
+            keep_IN[first : first + rows, :length] = part.keep_BN
+        return States(states_INS, keep_IN)
+
+    def target_texts(self, items: Sequence[Item]) -> tuple[tuple[int, ...], ...]:
+        mode, instruction = self.config.prompt.mode, self.config.prompt.instruction
+        texts = [prompt_text(question=item.question, instruction=instruction, mode=mode) for item in items]
+        return tuple(self.target.encode(text) for text in texts)
+
+    def teacher_ids(self, item: Item) -> tuple[int, ...]:
+        """Return exactly K tokens: the question's first, filled up with the end token."""
+        num_slots = self.config.bridge.num_soft_tokens
+        ids = self.target.encode(item.question)[:num_slots]
+        return ids + (self.target.special.eos,) * (num_slots - len(ids))
+
+    def trainer(self, scale: Scale) -> Trainer:
+        config = self.config
+        items = self.items("train", config.train.pool_items)
+        pool = TrainingPool(
+            item_ids=tuple(item.id for item in items),
+            states=self.source_states(items),
+            target_texts=self.target_texts(items),
+            answers=tuple(self.target.encode(item.answer) for item in items),
+            teacher_ids=tuple(self.teacher_ids(item) for item in items),
+        )
+        return Trainer(
+            target=self.target,
+            pool=pool,
+            weights=Weights(
+                config.loss.nll_weight, config.loss.flow_weight, config.loss.prompt_alignment_weight
+            ),
+            schedule=Schedule(
+                config.optim.learning_rate,
+                config.optim.warmup_steps,
+                config.train.steps,
+                config.optim.decay == "cosine",
+            ),
+            run_seed=config.seed,
+            batch_size=config.train.batch_size,
+            sampler_steps=config.sampler.train_steps,
+            noise_std=config.sampler.noise_std,
+            scale=scale,
+            grad_clip_norm=config.optim.grad_clip_norm,
+        )

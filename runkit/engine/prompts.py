@@ -1,0 +1,95 @@
+"""The one builder of input sequences, for training and for evaluation alike; it embeds nothing itself.
+
+A sequence reads ``[BOS] S_1..S_K text answer EOS``. Text is the question with the instruction
+(``soft_plus_text``) or the instruction alone (``soft_only``); K is 0 for a model on its own. Evaluation
+builds the same rows without the answer. Padding stands on the right only, after everything that counts,
+so positions are 0, 1, 2, … without a gap and causal attention never sees a pad.
+
+Legend: B examples, T sequence positions, K soft tokens, E width of embeddings, A supervised positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+PromptMode = Literal["soft_plus_text", "soft_only"]
+
+
+class SpecialTokens(NamedTuple):
+    """Token ids that a sequence is framed with."""
+
+    bos: int
+    eos: int
+    pad: int
+
+
+class Sequences(NamedTuple):
+    """A batch of rows; the columns 1..K are slots for soft tokens and hold padding ids."""
+
+    token_ids_BT: Tensor
+    position_ids_BT: Tensor
+    real_BT: Tensor
+    """False at the padding on the right, True at slots and tokens."""
+    num_slots: int
+    predicting_A: Tensor
+    """Flat indices ``b * T + t`` of the positions whose prediction is supervised."""
+    labels_A: Tensor
+    """The token that each of them should predict: the answer, then EOS; never BOS, never padding."""
+
+
+def prompt_text(*, question: str, instruction: str, mode: PromptMode) -> str:
+    """Return the text that follows the soft tokens."""
+    return instruction if mode == "soft_only" else question + instruction
+
+
+def build_sequences(
+    texts: Sequence[Sequence[int]],
+    *,
+    num_slots: int,
+    special: SpecialTokens,
+    answers: Sequence[Sequence[int]] | None = None,
+) -> Sequences:
+    """Return the batch for tokenised *texts*, with *answers* for training and without for evaluation.
+
+    Args:
+        texts: Token ids of each row's text, without special tokens.
+        num_slots: K, the same for all rows.
+        answers: Token ids of each row's answer, without EOS, which is appended and supervised.
+    """
+    heads = [[special.bos, *([special.pad] * num_slots), *text] for text in texts]
+    tails = [[] for _ in texts] if answers is None else [[*answer, special.eos] for answer in answers]
+    rows = [head + tail for head, tail in zip(heads, tails, strict=True)]
+    length = max(map(len, rows))
+    predicting = [
+        number * length + column
+        for number, (head, row) in enumerate(zip(heads, rows, strict=True))
+        for column in range(len(head) - 1, len(row) - 1)
+    ]
+    return Sequences(
+        token_ids_BT=torch.tensor([row + [special.pad] * (length - len(row)) for row in rows]),
+        position_ids_BT=torch.arange(length).expand(len(rows), length),
+        real_BT=torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows]),
+        num_slots=num_slots,
+        predicting_A=torch.tensor(predicting, dtype=torch.long),
+        labels_A=torch.tensor([token for tail in tails for token in tail], dtype=torch.long),
+    )
+
+
+def embed(sequences: Sequences, *, table_VE: Tensor, soft_BKE: Tensor | None) -> Tensor:
+    """Return the embeddings ``[B, T, E]`` with *soft_BKE* in the slots; None when there are no slots.
+
+    Raises:
+        ValueError: The number of soft tokens is not the number of slots.
+    """
+    num_soft = 0 if soft_BKE is None else soft_BKE.shape[1]
+    if num_soft != sequences.num_slots:
+        raise ValueError(f"{num_soft} soft tokens for {sequences.num_slots} slots")
+    embedded_BTE = functional.embedding(sequences.token_ids_BT, table_VE)
+    if soft_BKE is None:
+        return embedded_BTE
+    return torch.cat([embedded_BTE[:, :1], soft_BKE, embedded_BTE[:, 1 + num_soft :]], dim=1)

@@ -1,0 +1,336 @@
+"""One training run from configuration to run directory: the only place where the engine's parts meet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from runkit.engine import config as configuration
+from runkit.engine import noise
+from runkit.engine.checkpoint import load_into, snapshot, write_checkpoint
+from runkit.engine.config import TrainConfig
+from runkit.engine.evaluate import Counts, Scored, bridged_generations, count, derangement, score
+from runkit.engine.pair import assert_frozen
+from runkit.engine.preparation import Measured, Prepared, new_bridge, prepare
+from runkit.engine.reporter import Reporter
+from runkit.engine.run_files import RunFiles, accuracy_line
+from runkit.engine.trainer import TrainState
+from runkit.errors import AlreadyExists, RunkitError
+
+BEST = Path("checkpoint/best.safetensors")
+LAST = Path("checkpoint/last.safetensors")
+
+
+class TrainResult(NamedTuple):
+    """What a finished run measured."""
+
+    config_digest: str
+    steps: int
+    stopped_early: bool
+    best_step: int
+    best_dev: Counts
+    """Of the bridged system on the dev split, at the best step."""
+    final: Mapping[str, Counts]
+    """Per system on the test split, with the best checkpoint."""
+    num_parameters: int
+    """Trained parameters of the bridge."""
+
+
+@dataclass
+class Best:
+    """The best candidate so far; its weights are a copy."""
+
+    step: int
+    counts: Counts
+    weights: dict[str, torch.Tensor]
+    evals_since: int = 0
+
+
+@dataclass
+class _Window:
+    """Losses since the last logged step."""
+
+    losses: list[float] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+
+def train(
+    config: TrainConfig,
+    run_dir: Path,
+    *,
+    cache_dir: Path,
+    reporter: Reporter,
+    run_id: str,
+    preset: str | None = None,
+    given: Mapping[str, object] | None = None,
+) -> TrainResult:
+    """Train a bridge and write its run directory.
+
+    Args:
+        run_dir: Exists and is empty.
+        cache_dir: Where baselines are kept across runs; made when missing.
+        run_id: The run's name, for ``summary.log``.
+        preset: The preset that the configuration builds on, for ``config.json`` and its notes.
+        given: The flat configuration as the person wrote it; None means all of *config*.
+    Raises:
+        AlreadyExists: *run_dir* holds a run.
+        TrainingStopped: A loss is not finite, or the pair cannot be bridged.
+        StorageFailed: A file cannot be written.
+    """
+    if (run_dir / "train.log").exists():
+        raise AlreadyExists(f"{run_dir.name} holds a run already; train into a new folder")
+    files = RunFiles(run_dir)
+    state: TrainState | None = None
+    with _fixed_arithmetic(config.compute.threads):
+        try:
+            prepared = _open(config, files, cache_dir, reporter, preset, given)
+            run = _Run(config, files, reporter, prepared)
+            state = run.state
+            result = run.to_the_end()
+        except KeyboardInterrupt:
+            files.log(f"[Interrupted] at step {0 if state is None else state.step}")
+            raise
+        except Exception as error:
+            files.log(f"[Crash] {_one_line(error)}")
+            raise
+    files.summary(run_id=run_id, ended=datetime.now().astimezone())
+    return result
+
+
+def _open(
+    config: TrainConfig,
+    files: RunFiles,
+    cache_dir: Path,
+    reporter: Reporter,
+    preset: str | None,
+    given: Mapping[str, object] | None,
+) -> Prepared:
+    """Open the log, prepare the run and write what is known before the first step."""
+
+    def say(line: str) -> None:
+        files.log(line)
+        reporter.note(line)
+
+    files.log_config(configuration.effective(config))
+    files.log("World size: 1")
+    prepared = prepare(config, cache_dir=cache_dir, note=say)
+    files.config(_config_record(config, prepared, preset, given))
+    say(
+        f"[Eval Plan] steps: split=dev n={config.eval.dev_items} | "
+        f"final: split=test n={config.eval.test_items} | final checkpoint: best"
+    )
+    return prepared
+
+
+class _Run:
+    """One run between its first and its last line."""
+
+    def __init__(self, config: TrainConfig, files: RunFiles, reporter: Reporter, prepared: Prepared) -> None:
+        self.config, self.files, self.reporter, self.prepared = config, files, reporter, prepared
+        self.digest = configuration.digest(config)
+        bridge = new_bridge(config, prepared)
+        self.state = prepared.trainer.start(bridge, weight_decay=config.optim.weight_decay)
+
+    def to_the_end(self) -> TrainResult:
+        """Train, select on dev, measure the selected checkpoint on test."""
+        self.reporter.start(self.config.train.steps)
+        best = Best(0, self._evaluate_dev(), snapshot(self.state.bridge))
+        self._keep_best(best)
+        window, stopped_early = _Window(), False
+        while self.state.step < self.config.train.steps and not stopped_early:
+            self._step(window)
+            if self._evaluates_now():
+                self._consider(best)
+                window.started = time.perf_counter()
+                stopped_early = self._stops_early(best)
+        if stopped_early:
+            best_acc = f"Best bridged acc: {best.counts.accuracy_fraction:.3f}"
+            self._say(f"[Early Stop] Stopping early at step {self.state.step}. {best_acc}")
+        self._keep_last()
+        final = self._evaluate_test(best)
+        assert_frozen(self.prepared.source)
+        assert_frozen(self.prepared.target)
+        return TrainResult(
+            config_digest=self.digest,
+            steps=self.state.step,
+            stopped_early=stopped_early,
+            best_step=best.step,
+            best_dev=best.counts,
+            final=final,
+            num_parameters=sum(weight.numel() for weight in self.state.bridge.parameters()),
+        )
+
+    def _step(self, window: _Window) -> None:
+        report = self.prepared.trainer.advance(self.state)
+        step, every = self.state.step, self.config.train.log_every_steps
+        window.losses.append(report.loss)
+        self.reporter.step(step, report.loss)
+        if step % every:
+            return
+        average = sum(window.losses) / len(window.losses)
+        self.files.log(f"Step {step}/{self.config.train.steps} | Loss (avg over last {every}): {average:.4f}")
+        seconds = time.perf_counter() - window.started
+        self.files.metrics(
+            {
+                "step": step,
+                "loss": report.loss,
+                **{f"{name}_nats" if name == "nll" else name: value for name, value in report.terms.items()},
+                "grad_norm": report.grad_norm,
+                "learning_rate": report.learning_rate,
+                "rms_ratio": report.rms_ratio,
+                "samples_per_second": round(len(window.losses) * self.config.train.batch_size / seconds, 1),
+            }
+        )
+        window.losses.clear()
+        window.started = time.perf_counter()
+
+    def _evaluates_now(self) -> bool:
+        return (
+            self.state.step % self.config.train.eval_every_steps == 0
+            or self.state.step == self.config.train.steps
+        )
+
+    def _stops_early(self, best: Best) -> bool:
+        out_of_patience = best.evals_since >= self.config.train.patience_evals
+        return out_of_patience and self.state.step < self.config.train.steps
+
+    def _consider(self, best: Best) -> None:
+        counts = self._evaluate_dev()
+        if counts.correct <= best.counts.correct:
+            best.evals_since += 1
+            patience = self.config.train.patience_evals
+            self._say(f"[Early Stop] No improvement, patience: {best.evals_since}/{patience}")
+            return
+        best.step, best.counts, best.evals_since = self.state.step, counts, 0
+        best.weights = snapshot(self.state.bridge)
+        self._say(f"[Early Stop] New best bridged acc: {counts.accuracy_fraction:.3f}, resetting patience")
+        self._keep_best(best)
+
+    def _keep_best(self, best: Best) -> None:
+        path = self.files.run_dir / BEST
+        write_checkpoint(path, best.weights, step=best.step, role="best", config_digest=self.digest)
+        accuracy = best.counts.accuracy_fraction
+        self._say(
+            f"[Checkpoint] Saved best (step {best.step}, dev bridged acc {accuracy:.3f}) to {BEST.as_posix()}"
+        )
+
+    def _keep_last(self) -> None:
+        weights, step = snapshot(self.state.bridge), self.state.step
+        write_checkpoint(
+            self.files.run_dir / LAST, weights, step=step, role="last", config_digest=self.digest
+        )
+        self._say(f"[Checkpoint] Saved last (step {step}) to {LAST.as_posix()}")
+
+    def _evaluate_dev(self) -> Counts:
+        dev, step = self.prepared.dev, str(self.state.step)
+        scored = {**dev.alone, "bridged": self._bridged(dev)}
+        self._announce(f"[Eval] Step {step} |", step, dev, scored)
+        self._dump(step, dev, scored, checkpoint_step=self.state.step)
+        return count(scored["bridged"])
+
+    def _evaluate_test(self, best: Best) -> Mapping[str, Counts]:
+        load_into(self.state.bridge, best.weights)
+        test = self.prepared.test
+        systems = {**test.alone, "bridged": self._bridged(test)}
+        shuffled = self._bridged(test, states_from=derangement(len(test.items)))
+        controls = {"shuffled_source": shuffled, **test.controls}
+        self._dump("final", test, {**systems, **controls}, checkpoint_step=best.step)
+        self._announce("[Final Eval]", "final", test, systems)
+        for control, rows in controls.items():
+            self._say(f"[Control] {accuracy_line({control: count(rows).accuracy_fraction})}")
+        return {system: count(rows) for system, rows in {**systems, **controls}.items()}
+
+    def _announce(self, head: str, step: str, measured: Measured, scored: Mapping[str, list[Scored]]) -> None:
+        accuracies = {system: count(rows).accuracy_fraction for system, rows in scored.items()}
+        self.files.log(f"{head} {accuracy_line(accuracies)}")
+        self.reporter.evaluation(step, measured.split, accuracies)
+
+    def _dump(
+        self, step: str, measured: Measured, scored: Mapping[str, list[Scored]], *, checkpoint_step: int
+    ) -> None:
+        rows = []
+        for index in range(len(measured.items)):
+            of_item = {system: of_system[index] for system, of_system in scored.items()}
+            rows.append(_dump_row(step, index, measured, of_item, checkpoint_step))
+        self._say(f"[Eval] Saved sample outputs to {self.files.samples(step, rows)}")
+
+    def _bridged(self, measured: Measured, *, states_from: Sequence[int] | None = None) -> list[Scored]:
+        generations = bridged_generations(
+            self.state.bridge,
+            self.prepared.target,
+            measured.inputs,
+            states_from=states_from,
+            steps=self.config.sampler.eval_steps,
+            scale=self.prepared.scale,
+            batch_size=self.config.eval.batch_size,
+            max_new_tokens=self.config.eval.max_new_tokens,
+        )
+        return score(self.prepared.task, self.prepared.target, measured.items, generations)
+
+    def _say(self, line: str) -> None:
+        self.files.log(line)
+        self.reporter.note(line)
+
+
+def _dump_row(
+    step: str, index: int, measured: Measured, scored: Mapping[str, Scored], checkpoint_step: int
+) -> dict[str, object]:
+    item = measured.items[index]
+    row: dict[str, object] = {
+        "eval_step": step,
+        "index": index,
+        "item": item.id,
+        "split": measured.split,
+        "question": item.question,
+        "gold_extracted": item.gold,
+    }
+    for system, one in scored.items():
+        name = system.removesuffix("_alone")
+        row[f"{name}_extracted"] = one.extracted
+        row[f"{name}_full"] = one.text
+        row[f"{name}_finish"] = one.finish
+    return {**row, "noise_draw": noise.EVALUATION_DRAW, "checkpoint_step": checkpoint_step}
+
+
+def _config_record(
+    config: TrainConfig, prepared: Prepared, preset: str | None, given: Mapping[str, object] | None
+) -> dict[str, Any]:
+    notes = None if preset is None else configuration.preset_notes(preset).model_dump(mode="json")
+    models = {"source": prepared.source, "target": prepared.target}
+    return {
+        "format": 1,
+        "preset": preset,
+        "given": configuration.flatten(config) if given is None else dict(given),
+        "effective": configuration.effective(config),
+        "inert": configuration.inert(config),
+        "digest": configuration.digest(config),
+        "models": {role: {"name": one.name, "sha256": one.sha256} for role, one in models.items()},
+        "data": {"name": prepared.task.name, "seed": config.task.seed, "fingerprint": prepared.fingerprint},
+        "notes": notes,
+    }
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, RunkitError) else f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def _fixed_arithmetic(threads: int) -> Iterator[None]:
+    """Fix what the last bit of a sum depends on, and restore the caller's settings afterwards."""
+    threads_before = torch.get_num_threads()
+    deterministic_before = torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic_before)
+        torch.set_num_threads(threads_before)

@@ -1,0 +1,210 @@
+"""The training loop over an explicit state; it measures nothing itself and writes no file.
+
+Legend: B examples, N source tokens, S width of source states, K soft tokens, E width of the target's
+embeddings, A supervised positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from runkit.engine import losses, noise
+from runkit.engine.bridge.dit import DiTBridge
+from runkit.engine.bridge.flow import sample_euler
+from runkit.engine.bridge.scale import Scale, row_rms
+from runkit.engine.evaluate import pick
+from runkit.engine.pair import FrozenModel, States
+from runkit.engine.prompts import build_sequences, embed
+from runkit.errors import TrainingStopped
+
+
+class TrainingPool(NamedTuple):
+    """The training problems, tokenised once, with the frozen source's states."""
+
+    item_ids: tuple[str, ...]
+    states: States
+    target_texts: tuple[tuple[int, ...], ...]
+    answers: tuple[tuple[int, ...], ...]
+    teacher_ids: tuple[tuple[int, ...], ...]
+    """Per item K tokens of the target's vocabulary that flow and alignment pull towards."""
+
+
+class Weights(NamedTuple):
+    """Weights of the loss terms; 0 switches a term off."""
+
+    nll: float
+    flow: float
+    prompt_alignment: float
+
+
+class Schedule(NamedTuple):
+    """Learning rate over steps: a linear warmup, then a cosine down to a tenth, or constant."""
+
+    learning_rate: float
+    warmup_steps: int
+    total_steps: int
+    cosine: bool
+
+    def at(self, step: int) -> float:
+        """Return the learning rate of *step*, counted from 1."""
+        if step <= self.warmup_steps:
+            return self.learning_rate * step / self.warmup_steps
+        if not self.cosine:
+            return self.learning_rate
+        done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return self.learning_rate * (0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * done)))
+
+
+class StepReport(NamedTuple):
+    """What one step measured."""
+
+    loss: float
+    terms: dict[str, float]
+    """Each computed term, unweighted."""
+    grad_norm: float
+    learning_rate: float
+    rms_ratio: float
+    """Mean RMS of the soft tokens over the median RMS of the target's embeddings."""
+
+
+@dataclass
+class TrainState:
+    """All that changes during training."""
+
+    bridge: DiTBridge
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The fixed part of training: the data and all numbers, and one method that takes a step."""
+
+    target: FrozenModel
+    pool: TrainingPool
+    weights: Weights
+    schedule: Schedule
+    run_seed: int
+    batch_size: int
+    sampler_steps: int
+    noise_std: float
+    scale: Scale
+    grad_clip_norm: float
+
+    def start(self, bridge: DiTBridge, *, weight_decay: float) -> TrainState:
+        """Return the state before the first step."""
+        bridge.train()
+        optimizer = torch.optim.AdamW(
+            bridge.parameters(), lr=self.schedule.learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98)
+        )
+        return TrainState(bridge, optimizer)
+
+    def advance(self, state: TrainState) -> StepReport:
+        """Take one step and return what it measured.
+
+        Raises:
+            TrainingStopped: A term or the gradient is not finite; the weights are those before the step.
+        """
+        assert state.bridge.training, "the bridge is not in training mode"
+        step = state.step + 1
+        rows, epoch = batch_rows(
+            step - 1, pool_items=len(self.pool.item_ids), batch_size=self.batch_size, run_seed=self.run_seed
+        )
+        terms, rms_ratio = self._terms(state.bridge, rows, draw=noise.EVALUATION_DRAW + 1 + epoch)
+        _assert_finite(terms, step)
+        loss = sum((getattr(self.weights, name) * term for name, term in terms.items()), torch.zeros(()))
+        learning_rate = self.schedule.at(step)
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate
+        state.optimizer.zero_grad()
+        loss.backward()
+        grad_norm = torch.nn.utils.clip_grad_norm_(state.bridge.parameters(), self.grad_clip_norm)
+        _assert_finite({"gradient": grad_norm}, step)
+        state.optimizer.step()
+        state.step = step
+        return StepReport(
+            loss=loss.item(),
+            terms={name: term.item() for name, term in terms.items()},
+            grad_norm=float(grad_norm),
+            learning_rate=learning_rate,
+            rms_ratio=rms_ratio,
+        )
+
+    def _terms(self, bridge: DiTBridge, rows: Sequence[int], *, draw: int) -> tuple[dict[str, Tensor], float]:
+        states = pick(self.pool.states, rows)
+        condition = bridge.condition(states.states_BNS, states.keep_BN)
+        noise_BKE = self._noise(rows, draw)
+
+        def velocity(point_BKE: Tensor, time_B: Tensor) -> Tensor:
+            return bridge.velocity(point_BKE, time_B, condition)
+
+        raw_BKE = sample_euler(velocity, noise_BKE, steps=self.sampler_steps)
+        soft_BKE = self.scale(raw_BKE)
+        terms: dict[str, Tensor] = {}
+        if self.weights.nll > 0:
+            terms["nll"] = self._nll(soft_BKE, rows)
+        if self.weights.flow > 0:
+            terms["flow"] = losses.flow(velocity, noise_BKE, self._teacher(rows), self._times(rows, draw))
+        if self.weights.prompt_alignment > 0:
+            terms["prompt_alignment"] = losses.prompt_alignment(
+                soft_BKE / self.scale.rms, self._teacher(rows)
+            )
+        return terms, float(row_rms(soft_BKE.detach()).mean()) / self.scale.rms
+
+    def _nll(self, soft_BKE: Tensor, rows: Sequence[int]) -> Tensor:
+        sequences = build_sequences(
+            [self.pool.target_texts[row] for row in rows],
+            num_slots=soft_BKE.shape[1],
+            special=self.target.special,
+            answers=[self.pool.answers[row] for row in rows],
+        )
+        embedded_BTE = embed(sequences, table_VE=self.target.embedding_table, soft_BKE=soft_BKE)
+        logits_AV = self.target.logits(embedded_BTE, sequences.position_ids_BT, sequences.predicting_A)
+        return losses.nll(logits_AV, sequences.labels_A)
+
+    def _noise(self, rows: Sequence[int], draw: int) -> Tensor:
+        return noise.batch_noise(
+            run_seed=self.run_seed,
+            split="train",
+            item_ids=[self.pool.item_ids[row] for row in rows],
+            draw=draw,
+            shape=(len(self.pool.teacher_ids[0]), self.target.embedding_table.shape[1]),
+            std=self.noise_std,
+        )
+
+    def _times(self, rows: Sequence[int], draw: int) -> Tensor:
+        ids = [self.pool.item_ids[row] for row in rows]
+        return noise.batch_times(run_seed=self.run_seed, split="train", item_ids=ids, draw=draw)
+
+    def _teacher(self, rows: Sequence[int]) -> Tensor:
+        ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows])
+        return self.target.embedding_table[ids_BK] / self.scale.rms
+
+
+def batch_rows(step: int, *, pool_items: int, batch_size: int, run_seed: int) -> tuple[list[int], int]:
+    """Return the pool rows of *step* (from 0) and its epoch; a function of its arguments alone.
+
+    Each epoch is a fresh permutation; rows left over at its end that fill no batch are skipped.
+
+    Raises:
+        TrainingStopped: The pool is smaller than one batch.
+    """
+    batches = pool_items // batch_size
+    if batches == 0:
+        raise TrainingStopped(f"train.pool_items is {pool_items}, less than one batch of {batch_size}")
+    epoch, within = divmod(step, batches)
+    order = np.random.Generator(np.random.Philox(key=[run_seed, epoch])).permutation(pool_items)
+    return order[within * batch_size : (within + 1) * batch_size].tolist(), epoch
+
+
+def _assert_finite(terms: dict[str, Tensor], step: int) -> None:
+    for name, term in terms.items():
+        if not torch.isfinite(term):
+            raise TrainingStopped(f"the {name} term is {term.item()} at step {step}; training cannot go on")

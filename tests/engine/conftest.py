@@ -1,0 +1,68 @@
+"""A session's one full training, and the short configuration that all other tests train."""
+
+import pytest
+import torch
+
+from runkit.engine.config import load_preset, with_overrides
+from runkit.engine.reporter import LinesReporter
+from runkit.engine.train_run import train
+
+SHORT = (
+    "train.steps=6",
+    "train.batch_size=4",
+    "train.pool_items=16",
+    "train.log_every_steps=2",
+    "train.eval_every_steps=2",
+    "train.patience_evals=9",
+    "optim.warmup_steps=2",
+    "eval.dev_items=10",
+    "eval.test_items=12",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Keep torch from waiting for cores that other work is using; the models here are tiny."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("baselines")
+
+
+def trained(run_dir, config, cache_dir, *, reporter=None, preset="pocket"):
+    """Train into *run_dir*, made here, and return it with the result."""
+    run_dir.mkdir()
+    reporter = reporter or LinesReporter(lambda _line: None)
+    result = train(
+        config, run_dir, cache_dir=cache_dir, reporter=reporter, run_id=run_dir.name, preset=preset
+    )
+    return run_dir, result
+
+
+@pytest.fixture(scope="session")
+def one_run(tmp_path_factory, cache_dir):
+    """The short configuration, trained once a session, to be read only."""
+    folder = tmp_path_factory.mktemp("short") / "one"
+    return trained(folder, with_overrides(load_preset("pocket"), SHORT), cache_dir)
+
+
+@pytest.fixture
+def short_run(tmp_path, cache_dir):
+    """Return a function that trains the short configuration with overrides into a new folder."""
+
+    def run(name, *overrides, reporter=None, preset="pocket", cache=cache_dir):
+        config = with_overrides(load_preset(preset), [*SHORT, *overrides])
+        return trained(tmp_path / name, config, cache, reporter=reporter, preset=preset)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def pocket_run(tmp_path_factory, cache_dir):
+    """The pocket preset, trained whole, once a session."""
+    return trained(tmp_path_factory.mktemp("full") / "pocket", load_preset("pocket"), cache_dir)
