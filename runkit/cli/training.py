@@ -212,4 +212,4 @@ def _print_demo_end(end: DemoEnds) -> None:
     print(f"\nThe whole line took {end.seconds:.0f} s. Worth opening:")
     for path in end.files:
         print(f"  {path}")
-    print(f"Try next: cd {end.folder} && runkit explain RK501")
+    print(f"Try next: {sys.argv[0]} lineage --workspace {end.folder}")

@@ -26,7 +26,7 @@ def code_span(text: str) -> str:
 
 def markdown_table(table: Table, *, name: str) -> str:
     """Return *table* as Markdown, printed from ``paper_tables/<name>.toml``."""
-    header = [table.stub_header, *(", ".join(column.header) for column in table.columns)]
+    header = [table.stub_header, *(" ".join(column.header) for column in table.columns)]
     lines = [
         f"<!-- Printed from paper_tables/{name}.toml by runkit. Do not edit: `table --check` finds it. -->",
         "",
