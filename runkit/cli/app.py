@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -26,6 +27,10 @@ class OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except RunkitError as error:
             self._stop(str(error))
+        except BrokenPipeError:
+            # The reader, `head` for example, has seen enough; what is left unsaid goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(EXIT_CLEAN) from None
         except OSError as error:
             self._stop(_disk_trouble(error))
         except KeyboardInterrupt:
@@ -39,7 +44,7 @@ class OneLineErrors(TyperGroup):
 
 def _disk_trouble(error: OSError) -> str:
     named = f"{error.filename}: " if error.filename else ""
-    return f"{named}{error.strerror or error}; nothing half-written was left behind"
+    return f"{named}{error.strerror or error}"
 
 
 app = typer.Typer(

@@ -71,6 +71,10 @@ def demo(
     folder: Annotated[
         Path | None, typer.Option(help="New folder for the scratch workspace; default: demo.")
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override one setting of every run.", metavar="KEY=VALUE"),
+    ] = None,
 ) -> None:
     """Walk the whole line in a scratch workspace.
 
@@ -79,16 +83,16 @@ def demo(
     """
     from runkit.workflows.demo import CommandStarts, DemoEnds, TrainingProgress, walk
 
-    shown = DemoProgress()
-    for step in walk(folder):
-        if isinstance(step, TrainingProgress):
-            shown.update(step)
-            continue
-        shown.close()
-        if isinstance(step, CommandStarts):
-            print(f"\n$ {step.text}", flush=True)
-        elif isinstance(step, DemoEnds):
-            _print_demo_end(step)
+    with DemoProgress() as shown:
+        for step in walk(folder, tuple(settings or ())):
+            if isinstance(step, TrainingProgress):
+                shown.update(step)
+                continue
+            shown.close()
+            if isinstance(step, CommandStarts):
+                print(f"\n$ {step.text}", flush=True)
+            elif isinstance(step, DemoEnds):
+                _print_demo_end(step)
 
 
 class BarReporter:
@@ -167,6 +171,12 @@ class DemoProgress:
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._told: dict[str, RunProgress] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def update(self, progress: TrainingProgress) -> None:
         """Show where all runs are."""

@@ -6,21 +6,25 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from runkit.engine.config import preset_notes
-from runkit.errors import AlreadyExists, RunkitError
+from runkit.errors import AlreadyExists, RunkitError, UsageError
 
 CONTROL = "pocket"
 ABLATIONS = ("pocket_mean_pool", "pocket_no_slots", "pocket_no_flow")
 """One ablation that loses much, one that loses some, and one that makes no difference."""
 TABLE = "ablation"
 _POLL_SECONDS = 0.25
+_PATIENCE_SECONDS = 10
 _STEP = re.compile(r"^Step (\d+)/(\d+) ", re.MULTILINE)
 _EVALUATION = re.compile(r"^\[Eval\] Step \d+ .*Bridged acc: ([0-9.]+)", re.MULTILINE)
 
@@ -65,21 +69,25 @@ class DemoEnds:
 DemoStep = CommandStarts | TrainingProgress | DemoEnds
 
 
-def walk(folder: Path | None) -> Iterator[DemoStep]:
+def walk(folder: Path | None, settings: Sequence[str] = ()) -> Iterator[DemoStep]:
     """Walk the line, telling of each step before or while it is made.
 
     Args:
+        settings: ``key=value`` settings on top of every preset.
         folder: A new folder; None for ``demo`` or the first free ``demo-2``, ``demo-3``, …
     Raises:
         AlreadyExists: *folder* has something in it.
         RunkitError: A command failed; with its own words.
+        UsageError: The engine is not installed.
     """
     started = time.monotonic()
+    if find_spec("torch") is None:
+        raise UsageError("the demo trains, and torch is not installed; pip install 'runkit[engine]'")
     place = _new_folder(folder)
     presets = (CONTROL, *ABLATIONS)
     for preset in presets:
-        yield CommandStarts(_typed(_train_arguments(preset)))
-    yield from _train_all(place, presets)
+        yield CommandStarts(_typed(_train_arguments(preset, settings)))
+    yield from _train_all(place, presets, settings)
     yield from _run(place, ["preserve", f"runs/{CONTROL}"])
     for preset in ABLATIONS:
         yield from _run(place, ["preserve", f"runs/{preset}", "--ablates", CONTROL])
@@ -112,11 +120,11 @@ def _command(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "runkit", *arguments]
 
 
-def _train_arguments(preset: str) -> list[str]:
-    return ["train", preset, "--run-id", preset]
+def _train_arguments(preset: str, settings: Sequence[str]) -> list[str]:
+    return ["train", preset, "--run-id", preset, *(word for one in settings for word in ("--set", one))]
 
 
-def _train_all(place: Path, presets: Sequence[str]) -> Iterator[TrainingProgress]:
+def _train_all(place: Path, presets: Sequence[str], settings: Sequence[str]) -> Iterator[TrainingProgress]:
     """Train all *presets*, as many at a time as there are cores; each uses one."""
     waiting, running = list(presets), dict[str, subprocess.Popen[str]]()
     try:
@@ -124,7 +132,7 @@ def _train_all(place: Path, presets: Sequence[str]) -> Iterator[TrainingProgress
             while waiting and len(running) < (os.cpu_count() or 1):
                 preset = waiting.pop(0)
                 running[preset] = subprocess.Popen(
-                    _command(_train_arguments(preset)),
+                    _command(_train_arguments(preset, settings)),
                     cwd=place,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
@@ -134,9 +142,15 @@ def _train_all(place: Path, presets: Sequence[str]) -> Iterator[TrainingProgress
             for preset in [name for name, process in running.items() if process.poll() is not None]:
                 _check_ended(running.pop(preset))
             yield TrainingProgress(tuple(_progress(place, name, name in running) for name in presets))
+    except KeyboardInterrupt:
+        # The terminal has told the trainings too; each writes down where it stopped.
+        for process in running.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE_SECONDS)
+        raise
     finally:
         for process in running.values():
-            process.terminate()
+            process.send_signal(signal.SIGINT)
             process.wait()
 
 

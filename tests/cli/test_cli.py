@@ -157,6 +157,15 @@ def test_unknown_words_end_with_status_2(workspace: Workspace) -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(workspace: Workspace) -> None:
+    command = f"{sys.executable} -u -m runkit explain | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("RK101")
+
+
 def test_control_c_during_training_leaves_an_honest_run(workspace: Workspace) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "runkit", "train", "--run-id", "mine"],
