@@ -105,22 +105,25 @@ def _inside_noise(
 
     p = mcnemar_exact(counts.only_first, counts.only_second)
     delta = counts.difference_fraction
-    is_inside = p >= SIGNIFICANT_P if floor is None else abs(delta) <= floor.floor_fraction
-    if is_inside:
+    is_below_floor = floor is not None and abs(delta) <= floor.floor_fraction
+    if p >= SIGNIFICANT_P or is_below_floor:
         message = (
             f"{_points(delta)} against {control.run_id} on {counts.n} items (discordant "
-            f"{counts.only_first}:{counts.only_second}, McNemar exact p = {p:.2f}), {_measured(floor)}"
+            f"{counts.only_first}:{counts.only_second}, McNemar exact p = {p:.2f}), {_expected(floor, is_below_floor=is_below_floor)}"
         )
         yield found("RK501", manifest.run_id, place_of(relation), message)
 
 
-def _measured(floor: NoiseFloor | None) -> str:
+def _expected(floor: NoiseFloor | None, *, is_below_floor: bool) -> str:
     if floor is None:
         return f"expected p below {SIGNIFICANT_P}; no replicate of the control measures its noise"
-    return (
-        f"inside the noise floor of {100 * floor.floor_fraction:.1f} points that {floor.num_runs} runs of "
+    measured = (
+        f"the noise floor of {100 * floor.floor_fraction:.1f} points that {floor.num_runs} runs of "
         "the control's configuration measure"
     )
+    if is_below_floor:
+        return f"inside {measured}"
+    return f"expected p below {SIGNIFICANT_P}; it is beyond {measured}"
 
 
 def _points(fraction: float) -> str:

@@ -68,6 +68,15 @@ def test_a_difference_beyond_the_measured_floor_is_no_finding() -> None:
     assert judged(lost, replicates=["again"]) == []
 
 
+def test_a_difference_beyond_the_floor_still_has_to_be_significant() -> None:
+    lost = {"control": FIRST_TWELVE, "again": (*range(11), 12), "b": range(7)}
+    assert judged(lost, replicates=["again"]) == [
+        "info RK501 b notes.relations.ablates.control: -25.0 points against control on 20 items "
+        "(discordant 0:5, McNemar exact p = 0.06), expected p below 0.05; it is beyond the noise floor of "
+        "13.9 points that 2 runs of the control's configuration measure"
+    ]
+
+
 def test_replicates_without_any_noise_leave_the_decision_to_the_test() -> None:
     same = {"control": FIRST_TWELVE, "again": FIRST_TWELVE, "b": (*range(9), 12)}
     assert len(judged(same, replicates=["again"])) == 1
