@@ -107,9 +107,10 @@ def _inside_noise(
     delta = counts.difference_fraction
     is_below_floor = floor is not None and abs(delta) <= floor.floor_fraction
     if p >= SIGNIFICANT_P or is_below_floor:
+        expected = _expected(floor, is_below_floor=is_below_floor)
         message = (
             f"{_points(delta)} against {control.run_id} on {counts.n} items (discordant "
-            f"{counts.only_first}:{counts.only_second}, McNemar exact p = {p:.2f}), {_expected(floor, is_below_floor=is_below_floor)}"
+            f"{counts.only_first}:{counts.only_second}, McNemar exact p = {p:.2f}), {expected}"
         )
         yield found("RK501", manifest.run_id, place_of(relation), message)
 
