@@ -14,9 +14,10 @@ from runkit.cli.options import WorkspaceFolder, opened
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from runkit.archive.workspace import Workspace
     from runkit.engine.reporter import Reporter
     from runkit.workflows.demo import DemoEnds, RunProgress, TrainingProgress
-    from runkit.workflows.train import TrainedRun
+    from runkit.workflows.train import TrainedRun, TrainRequest
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +39,10 @@ def train(
     run_id: Annotated[
         str | None, typer.Option("--run-id", help="Name of the run; default: preset and start time.")
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", help="Go on with this run, which stopped before its end.", metavar="RUN"),
+    ] = None,
     presets: Annotated[bool, typer.Option("--presets", help="List the presets and stop.")] = False,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
@@ -46,7 +51,6 @@ def train(
     Without arguments: the pocket pair, about a minute on two cores.
     """
     from runkit.workflows.train import TrainRequest
-    from runkit.workflows.train import train as train_run
 
     if presets:
         _print_presets()
@@ -61,10 +65,18 @@ def train(
     space = opened(workspace)
     if sys.stdout.isatty():
         with BarReporter() as bar:
-            trained = train_run(space, request, reporter=bar)
+            trained = _train(space, request, resume, bar)
     else:
-        trained = train_run(space, request, reporter=_lines())
+        trained = _train(space, request, resume, _lines())
     _print_trained(trained)
+
+
+def _train(space: Workspace, request: TrainRequest, resume: str | None, reporter: Reporter) -> TrainedRun:
+    from runkit.workflows import train as workflow
+
+    if resume is None:
+        return workflow.train(space, request, reporter=reporter)
+    return workflow.resume(space, resume, request, reporter=reporter)
 
 
 def demo(

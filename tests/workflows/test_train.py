@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from runkit.archive.workspace import Workspace
 from runkit.engine.reporter import LinesReporter
 from runkit.errors import AlreadyExists, UnknownName, UsageError
-from runkit.records.capture import RunCapture
+from runkit.ingest import own
+from runkit.ingest.folder import open_run_folder
+from runkit.records.capture import CAPTURE_FILE, Resumption, RunCapture
 from runkit.records.manifest import Manifest
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.train import TrainedRun, TrainRequest, resolve, train
@@ -94,6 +97,31 @@ def test_the_capture_names_command_machine_and_software_and_no_absolute_path(
         path.read_text() for path in run.folder.rglob("*") if path.suffix in {".log", ".json", ".jsonl"}
     )
     assert str(workspace.root) not in everything
+
+
+def test_the_duration_of_a_resumed_run_is_that_of_its_processes_and_unknown_when_one_was_killed(
+    trained: tuple[Workspace, TrainedRun, Manifest], tmp_path: Path
+) -> None:
+    _workspace, run, _manifest = trained
+    folder = shutil.copytree(run.folder, tmp_path / "short")
+    text = (folder / CAPTURE_FILE).read_text()
+    assert "resumptions" not in text
+    capture = RunCapture.parse(text, origin=CAPTURE_FILE).model_copy(
+        update={"started_at": "2026-01-01T10:00:00+00:00", "ended_at": "2026-01-03T10:00:07+00:00"}
+    )
+    for stopped_at, seconds in (("2026-01-01T10:00:05+00:00", 12.0), (None, None)):
+        resumption = Resumption(
+            resumed_at="2026-01-03T10:00:00+00:00",
+            stopped_at=stopped_at,
+            command=capture.command,
+            hardware=capture.hardware,
+            software=capture.software,
+        )
+        resumed = capture.model_copy(update={"resumptions": (resumption,)})
+        (folder / CAPTURE_FILE).write_text(resumed.to_json())
+        assert RunCapture.parse(resumed.to_json(), origin=CAPTURE_FILE) == resumed
+        facts = own.read(open_run_folder(folder), run_id="short", directory_name="short").facts
+        assert facts.duration_seconds == seconds
 
 
 def test_the_configuration_digest_of_the_engine_is_the_archives(
