@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from runkit.archive.workspace import Workspace
+from runkit.engine.checkpoint import read_checkpoint
 from runkit.engine.reporter import LinesReporter
-from runkit.errors import AlreadyExists, UnknownName, UsageError
+from runkit.errors import AlreadyExists, TrainingStopped, UnknownName, UsageError
 from runkit.ingest import own
 from runkit.ingest.folder import open_run_folder
 from runkit.records.capture import CAPTURE_FILE, Resumption, RunCapture
 from runkit.records.manifest import Manifest
 from runkit.workflows.preserve import PreserveRequest, preserve
-from runkit.workflows.train import TrainedRun, TrainRequest, resolve, train
+from runkit.workflows.train import TrainedRun, TrainRequest, resolve, resume, train
 
 SHORT = (
     "train.steps=40",
@@ -130,6 +132,22 @@ def test_the_configuration_digest_of_the_engine_is_the_archives(
     _workspace, run, manifest = trained
     assert manifest.sealed.configuration.effective_digest == run.result.config_digest
     assert json.loads(manifest.sealed.configuration.logged["train.steps"]) == 40
+
+
+def test_a_loss_that_is_not_finite_keeps_the_best_weights_and_says_how_to_go_on(workspace: Workspace) -> None:
+    request = TrainRequest(overrides=(*SHORT, "sampler.noise_std=1e39"), run_id="mine")
+    with pytest.raises(TrainingStopped) as caught:
+        train(workspace, request, reporter=LinesReporter(lambda _line: None))
+    best = workspace.runs / "mine" / "checkpoint" / "best.safetensors"
+    stopped, _semicolon, way_out = str(caught.value).partition("; training cannot go on; ")
+    assert re.fullmatch(r"the \w+ term is (nan|inf) at step 1", stopped)
+    assert way_out == (
+        f"{best} keeps the best weights so far; --resume would stop at the same place, so train a new run "
+        "with other settings (after a loss that is not finite: a smaller optim.learning_rate)"
+    )
+    assert read_checkpoint(best).step == 0
+    with pytest.raises(TrainingStopped, match=f"^{re.escape(stopped)}; training cannot go on; "):
+        resume(workspace, "mine", TrainRequest(), reporter=LinesReporter(lambda _line: None))
 
 
 def test_an_existing_run_is_never_trained_over(workspace: Workspace) -> None:
