@@ -66,5 +66,5 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 def _run_ids(place: Path) -> list[str]:
     with suppress(OSError):
-        return [entry.name for entry in place.iterdir() if entry.is_dir() and entry.name[0] != "."]
+        return [log.parent.name for log in place.glob("*/train.log")]
     return []

@@ -87,7 +87,7 @@ def train(
     if (run_dir / "train.log").exists():
         raise AlreadyExists(f"{run_dir.name} holds a run already; train into a new folder")
     files, at = RunFiles(run_dir), _At()
-    with _fixed_arithmetic(config.compute.threads), _ending_logged(files, at):
+    with fixed_arithmetic(config.compute.threads), _ending_logged(files, at):
         prepared = _open(config, files, cache_dir, reporter, preset, given)
         run = _Run(config, files, reporter, prepared, at)
         result = run.to_the_end(run.begun())
@@ -121,9 +121,9 @@ def resume(
     if saved.config_digest != configuration.digest(config):
         raise RunUnreadable(f"{STATE.name} of {run_dir.name} was written under another configuration")
     files.assert_reaches(saved.sizes)
-    with _fixed_arithmetic(config.compute.threads):
+    with fixed_arithmetic(config.compute.threads):
         prepared = prepare(config, cache_dir=cache_dir, note=reporter.note)
-        _assert_as_recorded(recorded, _identities(config, prepared), run_dir.name)
+        assert_as_recorded(recorded, identities(config, prepared), run_dir.name)
         run = _Run(config, files, reporter, prepared, at)
         best = run.taken_up(saved)
         with _ending_logged(files, at):
@@ -161,7 +161,12 @@ def _ending_logged(files: RunFiles, at: _At) -> Iterator[None]:
         raise
 
 
-def _assert_as_recorded(recorded: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
+def assert_as_recorded(recorded: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
+    """Do nothing if models and problems *now* are those that ``config.json`` records.
+
+    Raises:
+        RunUnreadable: They are not.
+    """
     for what, identity in now.items():
         if recorded.get(what) != identity:
             raise RunUnreadable(
@@ -416,12 +421,12 @@ def _config_record(
         "effective": configuration.effective(config),
         "inert": configuration.inert(config),
         "digest": configuration.digest(config),
-        **_identities(config, prepared),
+        **identities(config, prepared),
         "notes": notes,
     }
 
 
-def _identities(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
+def identities(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
     """Return which models and which problems the run is about."""
     models = {"source": prepared.source, "target": prepared.target}
     return {
@@ -436,7 +441,7 @@ def _one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _fixed_arithmetic(threads: int) -> Iterator[None]:
+def fixed_arithmetic(threads: int) -> Iterator[None]:
     """Fix what the last bit of a sum depends on, and restore the caller's settings afterwards."""
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()
