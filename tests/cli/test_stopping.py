@@ -15,17 +15,20 @@ import pytest
 
 from runkit.archive.workspace import Workspace
 from runkit.engine.reporter import LinesReporter
+from runkit.errors import RunUnreadable
 from runkit.records.capture import RunCapture
-from runkit.workflows.train import TrainRequest, resume
+from runkit.workflows.train import TrainRequest, resume, train
 
 SHORT = (
-    "train.steps=40",
-    "train.pool_items=64",
+    "train.steps=20",
+    "train.pool_items=32",
     "train.batch_size=8",
-    "train.eval_every_steps=20",
-    "eval.dev_items=20",
-    "eval.test_items=30",
+    "train.eval_every_steps=10",
+    "train.log_every_steps=5",
+    "eval.dev_items=10",
+    "eval.test_items=40",
 )
+QUIET = LinesReporter(lambda _line: None)
 SETTINGS = [word for setting in SHORT for word in ("--set", setting)]
 
 
@@ -77,9 +80,7 @@ def content(run: Path) -> dict[str, bytes]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing interrupted."""
     workspace = Workspace(tmp_path_factory.mktemp("uninterrupted"))
-    process = started(workspace, "train", "--run-id", "whole", *SETTINGS)
-    _output, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (0, "")
+    train(workspace, TrainRequest(overrides=SHORT, run_id="whole"), reporter=QUIET)
     return workspace.runs / "whole"
 
 
@@ -88,13 +89,13 @@ def test_a_run_killed_twice_ends_with_the_bytes_of_an_uninterrupted_one(
 ) -> None:
     log = workspace.runs / "mine" / "train.log"
     first = started(workspace, "train", "--run-id", "mine", *SETTINGS)
-    assert stopped(first, log, "Step 20/40", signal.SIGKILL)[0] == -signal.SIGKILL
+    assert stopped(first, log, "Step 10/20", signal.SIGKILL)[0] == -signal.SIGKILL
     again = started(workspace, "train", "--resume", "mine")
-    assert stopped(again, log, "Saved last (step 40)", signal.SIGKILL)[0] == -signal.SIGKILL
+    assert stopped(again, log, "Step 20/20", signal.SIGKILL)[0] == -signal.SIGKILL
     again = started(workspace, "train", "--resume", "runs/mine", *SETTINGS)
     output, errors = again.communicate(timeout=120)
     assert (again.returncode, errors) == (0, "")
-    assert "trained mine: 40 steps" in output
+    assert "trained mine: 20 steps" in output
     assert content(workspace.runs / "mine") == content(whole)
 
     capture = RunCapture.parse((workspace.runs / "mine" / "run.json").read_bytes(), origin="run.json")
@@ -118,7 +119,7 @@ def test_sigterm_ends_a_run_as_control_c_does_and_another_configuration_does_not
         assert process.poll() is None
         time.sleep(0.01)
     assert "another process is writing runs/mine right now" in refused(workspace, "mine")
-    status, errors = stopped(process, log, "Step 20/40", signal.SIGTERM)
+    status, errors = stopped(process, log, "Step 10/20", signal.SIGTERM)
     assert (status, errors) == (
         2,
         "runkit: interrupted; runs/mine keeps what was measured so far and says where it stopped; `runkit "
@@ -135,7 +136,8 @@ def test_sigterm_ends_a_run_as_control_c_does_and_another_configuration_does_not
     assert "there is no run 'mien'; did you mean 'mine'" in refused(workspace, "mien")
     state = workspace.runs / "mine" / "checkpoint" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
-    assert "state.safetensors cannot be read as the state of a run" in refused(workspace, "mine")
+    with pytest.raises(RunUnreadable, match=r"^state\.safetensors cannot be read as the state of a run: .+$"):
+        resume(workspace, "mine", TrainRequest(), reporter=QUIET)
     state.unlink()
     assert "has no checkpoint/state.safetensors to go on from" in refused(workspace, "mine")
     assert log.read_bytes() == before
@@ -154,7 +156,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
     )
     log = (workspace.runs / "mine" / "train.log").read_text()
     assert log.endswith("\n[Crash] cannot write state.safetensors: File too large\n")
-    resume(workspace, "mine", TrainRequest(), reporter=LinesReporter(lambda _line: None))
+    resume(workspace, "mine", TrainRequest(), reporter=QUIET)
     assert content(workspace.runs / "mine") == content(whole)
 
 
