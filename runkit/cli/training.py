@@ -1,11 +1,11 @@
-"""The verbs that make runs: train, and demo, which walks the whole line in a scratch workspace."""
+"""The verbs that train and measure: train, eval, and demo, which walks the whole line in a scratch folder."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import typer
 
@@ -14,14 +14,17 @@ from runkit.cli.options import WorkspaceFolder, opened
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from runkit.archive.workspace import Workspace
     from runkit.engine.reporter import Reporter
     from runkit.workflows.demo import DemoEnds, RunProgress, TrainingProgress
-    from runkit.workflows.train import TrainedRun
+    from runkit.workflows.evaluate import Evaluated
+    from runkit.workflows.train import TrainedRun, TrainRequest
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to *app*."""
     app.command()(train)
+    app.command("eval")(evaluate)
     app.command()(demo)
 
 
@@ -38,6 +41,10 @@ def train(
     run_id: Annotated[
         str | None, typer.Option("--run-id", help="Name of the run; default: preset and start time.")
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", help="Go on with this run, which stopped before its end.", metavar="RUN"),
+    ] = None,
     presets: Annotated[bool, typer.Option("--presets", help="List the presets and stop.")] = False,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
@@ -46,7 +53,6 @@ def train(
     Without arguments: the pocket pair, about a minute on two cores.
     """
     from runkit.workflows.train import TrainRequest
-    from runkit.workflows.train import train as train_run
 
     if presets:
         _print_presets()
@@ -61,10 +67,43 @@ def train(
     space = opened(workspace)
     if sys.stdout.isatty():
         with BarReporter() as bar:
-            trained = train_run(space, request, reporter=bar)
+            trained = _train(space, request, resume, bar)
     else:
-        trained = train_run(space, request, reporter=_lines())
+        trained = _train(space, request, resume, _lines())
     _print_trained(trained)
+
+
+def _train(space: Workspace, request: TrainRequest, resume: str | None, reporter: Reporter) -> TrainedRun:
+    from runkit.workflows import train as workflow
+
+    if resume is None:
+        return workflow.train(space, request, reporter=reporter)
+    return workflow.resume(space, resume, request, reporter=reporter)
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="Run id, or a folder under runs/ or preserved_runs/.")],
+    checkpoint: Annotated[
+        Literal["best", "last"],
+        typer.Option(help="The checkpoint selected on dev, or that of the last step."),
+    ] = "best",
+    split: Annotated[Literal["dev", "test"], typer.Option(help="The problems.")] = "test",
+    repeats: Annotated[int, typer.Option(help="Noise draws; draw 0 is the one of training.", min=1)] = 1,
+    workspace: WorkspaceFolder = Path(),
+) -> None:
+    """Measure a saved checkpoint again.
+
+    The run is only read; outcomes go to runs/RUN.eval-CHECKPOINT-SPLIT/. Exit status 1 when draw 0 differs
+    from what training measured.
+    """
+    from runkit.workflows.evaluate import EvalRequest
+    from runkit.workflows.evaluate import evaluate as evaluate_run
+
+    request = EvalRequest(run, checkpoint, split, repeats)
+    evaluated = evaluate_run(opened(workspace), request, note=lambda line: print(line, flush=True))
+    _print_evaluated(evaluated)
+    if evaluated.comparison is not None and not evaluated.comparison.is_equal:
+        raise typer.Exit(1)
 
 
 def demo(
@@ -162,6 +201,39 @@ def _print_trained(trained: TrainedRun) -> None:
             f"95% [{interval.low:.3f}, {interval.high:.3f}]  invalid {counts.invalid}"
         )
     print(f"next: runkit preserve {trained.folder}")
+
+
+def _print_evaluated(evaluated: Evaluated) -> None:
+    from runkit.stats.proportions import wilson_interval
+
+    request, comparison, repeats = evaluated.request, evaluated.comparison, evaluated.repeats
+    print(
+        f"{evaluated.run_id}: {request.checkpoint} checkpoint, step {evaluated.step}, "
+        f"bridged on {evaluated.draws[0].total} {request.split} items"
+    )
+    for draw in evaluated.draws:
+        interval = wilson_interval(draw.correct, draw.total)
+        print(
+            f"  draw {draw.draw}  {draw.accuracy_fraction:.3f}  {draw.correct}/{draw.total}  "
+            f"95% [{interval.low:.3f}, {interval.high:.3f}]  invalid {draw.invalid}"
+        )
+    if comparison is None:
+        print(f"draw 0 is not compared: {evaluated.not_compared_because}")
+    else:
+        verdict = "is equal to" if comparison.is_equal else "differs from"
+        of = "the final evaluation" if request.split == "test" else f"the evaluation at step {evaluated.step}"
+        print(
+            f"draw 0 {verdict} {of}: {comparison.num_equal_outcomes} of {comparison.num_items} outcomes, "
+            f"{comparison.num_equal_texts} of {comparison.num_items} texts"
+        )
+    if repeats is not None:
+        print(
+            f"over {repeats.floor.num_runs} draws: mean {repeats.mean_accuracy_fraction:.4f}, "
+            f"sd {repeats.sd_accuracy_fraction:.4f}; an outcome flips between two draws at a rate of "
+            f"{repeats.floor.flip_rate:.4f}; noise floor {100 * repeats.floor.floor_fraction:.1f} points "
+            "(95% of pairs of draws differ by less)"
+        )
+    print(f"written: {evaluated.folder}")
 
 
 class DemoProgress:

@@ -99,3 +99,6 @@ def write_whole(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise StorageFailed(f"cannot write {path.name}: {error.strerror}") from error
+    except KeyboardInterrupt:
+        temporary.unlink(missing_ok=True)
+        raise

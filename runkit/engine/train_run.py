@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,9 +20,9 @@ from runkit.engine.evaluate import Counts, Scored, bridged_generations, count, d
 from runkit.engine.pair import assert_frozen
 from runkit.engine.preparation import Measured, Prepared, new_bridge, prepare
 from runkit.engine.reporter import Reporter
+from runkit.engine.resumption import STATE, SavedState, read_state, restore, saved_state, write_state
 from runkit.engine.run_files import RunFiles, accuracy_line
-from runkit.engine.trainer import TrainState
-from runkit.errors import AlreadyExists, RunkitError
+from runkit.errors import AlreadyExists, RunkitError, RunUnreadable, StorageFailed
 
 BEST = Path("checkpoint/best.safetensors")
 LAST = Path("checkpoint/last.safetensors")
@@ -86,22 +86,93 @@ def train(
     """
     if (run_dir / "train.log").exists():
         raise AlreadyExists(f"{run_dir.name} holds a run already; train into a new folder")
-    files = RunFiles(run_dir)
-    state: TrainState | None = None
-    with _fixed_arithmetic(config.compute.threads):
-        try:
-            prepared = _open(config, files, cache_dir, reporter, preset, given)
-            run = _Run(config, files, reporter, prepared)
-            state = run.state
-            result = run.to_the_end()
-        except KeyboardInterrupt:
-            files.log(f"[Interrupted] at step {0 if state is None else state.step}")
-            raise
-        except Exception as error:
-            files.log(f"[Crash] {_one_line(error)}")
-            raise
-    files.summary(run_id=run_id, ended=datetime.now().astimezone())
+    files, at = RunFiles(run_dir), _At()
+    with fixed_arithmetic(config.compute.threads), _ending_logged(files, at):
+        prepared = _open(config, files, cache_dir, reporter, preset, given)
+        run = _Run(config, files, reporter, prepared, at)
+        result = run.to_the_end(run.begun())
+        _finish(files, run_id)
     return result
+
+
+def resume(
+    config: TrainConfig,
+    run_dir: Path,
+    *,
+    cache_dir: Path,
+    reporter: Reporter,
+    run_id: str,
+    recorded: Mapping[str, Any],
+) -> TrainResult:
+    """Go on with the run in *run_dir* from its last saved state, as if it had never stopped.
+
+    Every file becomes what it would have been, apart from one line in ``train.log`` and from measured times.
+
+    Args:
+        config: What the run was started with.
+        recorded: The content of its ``config.json``.
+    Raises:
+        RunUnreadable: The state is missing or damaged, or models or problems are not those of the run.
+        TrainingStopped: As in :func:`train`.
+        StorageFailed: A file cannot be written.
+    """
+    files, at = RunFiles(run_dir), _At()
+    saved = read_state(run_dir / STATE)
+    if saved.config_digest != configuration.digest(config):
+        raise RunUnreadable(f"{STATE.name} of {run_dir.name} was written under another configuration")
+    files.assert_reaches(saved.sizes)
+    with fixed_arithmetic(config.compute.threads):
+        prepared = prepare(config, cache_dir=cache_dir, note=reporter.note)
+        assert_as_recorded(recorded, identities(config, prepared), run_dir.name)
+        run = _Run(config, files, reporter, prepared, at)
+        best = run.taken_up(saved)
+        with _ending_logged(files, at):
+            files.cut_back(saved.sizes, step=saved.step)
+            run.announce_resumption(best)
+            result = run.to_the_end(best)
+            _finish(files, run_id)
+    return result
+
+
+def _finish(files: RunFiles, run_id: str) -> None:
+    files.summary(run_id=run_id, ended=datetime.now().astimezone())
+    (files.run_dir / STATE).unlink(missing_ok=True)
+
+
+@dataclass
+class _At:
+    """Where training is, for the line about its end."""
+
+    step: int = 0
+
+
+@contextmanager
+def _ending_logged(files: RunFiles, at: _At) -> Iterator[None]:
+    """Let an interruption or an error be the log's last line, if the disk still takes one."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(StorageFailed):
+            files.log(f"[Interrupted] at step {at.step}")
+        raise
+    except Exception as error:
+        with suppress(StorageFailed):
+            files.log(f"[Crash] {_one_line(error)}")
+        raise
+
+
+def assert_as_recorded(recorded: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
+    """Do nothing if models and problems *now* are those that ``config.json`` records.
+
+    Raises:
+        RunUnreadable: They are not.
+    """
+    for what, identity in now.items():
+        if recorded.get(what) != identity:
+            raise RunUnreadable(
+                f"the {what} of {name} are not those that it was started with (see config.json); "
+                "restore them, or train a new run"
+            )
 
 
 def _open(
@@ -132,24 +203,47 @@ def _open(
 class _Run:
     """One run between its first and its last line."""
 
-    def __init__(self, config: TrainConfig, files: RunFiles, reporter: Reporter, prepared: Prepared) -> None:
+    def __init__(
+        self, config: TrainConfig, files: RunFiles, reporter: Reporter, prepared: Prepared, at: _At
+    ) -> None:
         self.config, self.files, self.reporter, self.prepared = config, files, reporter, prepared
+        self.at, self.window = at, _Window()
         self.digest = configuration.digest(config)
         bridge = new_bridge(config, prepared)
         self.state = prepared.trainer.start(bridge, weight_decay=config.optim.weight_decay)
 
-    def to_the_end(self) -> TrainResult:
-        """Train, select on dev, measure the selected checkpoint on test."""
+    def begun(self) -> Best:
+        """Measure step 0 and return it, the first candidate."""
         self.reporter.start(self.config.train.steps)
         best = Best(0, self._evaluate_dev(), snapshot(self.state.bridge))
         self._keep_best(best)
-        window, stopped_early = _Window(), False
-        while self.state.step < self.config.train.steps and not stopped_early:
-            self._step(window)
+        self._save_state(best)
+        return best
+
+    def taken_up(self, saved: SavedState) -> Best:
+        """Put the run where *saved* was, writing nothing, and return the best candidate so far."""
+        restore(self.state, saved)
+        self.at.step = saved.step
+        self.window.losses.extend(saved.losses)
+        return Best(saved.best_step, saved.best_counts, saved.best_weights, saved.best_evals_since)
+
+    def announce_resumption(self, best: Best) -> None:
+        """Say where the run goes on, with the best checkpoint of that moment in its place."""
+        self.reporter.start(self.config.train.steps)
+        self._write_best(best)
+        (self.files.run_dir / LAST).unlink(missing_ok=True)
+        self._say(f"[Resumed] from step {self.state.step}")
+
+    def to_the_end(self, best: Best) -> TrainResult:
+        """Train, select on dev, measure the selected checkpoint on test."""
+        self.window.started = time.perf_counter()
+        while self.state.step < self.config.train.steps and not self._stops_early(best):
+            self._step(self.window)
             if self._evaluates_now():
                 self._consider(best)
-                window.started = time.perf_counter()
-                stopped_early = self._stops_early(best)
+                self._save_state(best)
+                self.window.started = time.perf_counter()
+        stopped_early = self._stops_early(best)
         if stopped_early:
             best_acc = f"Best bridged acc: {best.counts.accuracy_fraction:.3f}"
             self._say(f"[Early Stop] Stopping early at step {self.state.step}. {best_acc}")
@@ -170,6 +264,7 @@ class _Run:
     def _step(self, window: _Window) -> None:
         report = self.prepared.trainer.advance(self.state)
         step, every = self.state.step, self.config.train.log_every_steps
+        self.at.step = step
         window.losses.append(report.loss)
         self.reporter.step(step, report.loss)
         if step % every:
@@ -214,12 +309,28 @@ class _Run:
         self._keep_best(best)
 
     def _keep_best(self, best: Best) -> None:
-        path = self.files.run_dir / BEST
-        write_checkpoint(path, best.weights, step=best.step, role="best", config_digest=self.digest)
+        self._write_best(best)
         accuracy = best.counts.accuracy_fraction
         self._say(
             f"[Checkpoint] Saved best (step {best.step}, dev bridged acc {accuracy:.3f}) to {BEST.as_posix()}"
         )
+
+    def _write_best(self, best: Best) -> None:
+        path = self.files.run_dir / BEST
+        write_checkpoint(path, best.weights, step=best.step, role="best", config_digest=self.digest)
+
+    def _save_state(self, best: Best) -> None:
+        saved = saved_state(
+            self.state,
+            config_digest=self.digest,
+            best_step=best.step,
+            best_counts=best.counts,
+            best_evals_since=best.evals_since,
+            best_weights=best.weights,
+            losses=tuple(self.window.losses),
+            sizes=self.files.flushed(),
+        )
+        write_state(self.files.run_dir / STATE, saved)
 
     def _keep_last(self) -> None:
         weights, step = snapshot(self.state.bridge), self.state.step
@@ -303,7 +414,6 @@ def _config_record(
     config: TrainConfig, prepared: Prepared, preset: str | None, given: Mapping[str, object] | None
 ) -> dict[str, Any]:
     notes = None if preset is None else configuration.preset_notes(preset).model_dump(mode="json")
-    models = {"source": prepared.source, "target": prepared.target}
     return {
         "format": 1,
         "preset": preset,
@@ -311,9 +421,17 @@ def _config_record(
         "effective": configuration.effective(config),
         "inert": configuration.inert(config),
         "digest": configuration.digest(config),
+        **identities(config, prepared),
+        "notes": notes,
+    }
+
+
+def identities(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
+    """Return which models and which problems the run is about."""
+    models = {"source": prepared.source, "target": prepared.target}
+    return {
         "models": {role: {"name": one.name, "sha256": one.sha256} for role, one in models.items()},
         "data": {"name": prepared.task.name, "seed": config.task.seed, "fingerprint": prepared.fingerprint},
-        "notes": notes,
     }
 
 
@@ -323,7 +441,7 @@ def _one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _fixed_arithmetic(threads: int) -> Iterator[None]:
+def fixed_arithmetic(threads: int) -> Iterator[None]:
     """Fix what the last bit of a sum depends on, and restore the caller's settings afterwards."""
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()

@@ -156,10 +156,20 @@ def _moment(at: str | None, what: str) -> Moment | None:
 
 
 def _duration_seconds(capture: RunCapture | None) -> float | None:
+    """Return the time that the run's processes took, without pauses; None when one of them was killed."""
     if capture is None or capture.ended_at is None:
         return None
-    start, end = datetime.fromisoformat(capture.started_at), datetime.fromisoformat(capture.ended_at)
-    return max((end - start).total_seconds(), 0.0)
+    starts = [capture.started_at, *(one.resumed_at for one in capture.resumptions)]
+    ends = [*(one.stopped_at for one in capture.resumptions), capture.ended_at]
+    seconds = [_seconds(start, end) for start, end in zip(starts, ends, strict=True)]
+    known = [one for one in seconds if one is not None]
+    return sum(known) if len(known) == len(seconds) else None
+
+
+def _seconds(start: str, end: str | None) -> float | None:
+    if end is None:
+        return None
+    return max((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 0.0)
 
 
 def _unknown_command() -> Command:

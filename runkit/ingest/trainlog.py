@@ -35,6 +35,7 @@ _CRASH = re.compile(
     r"|slurmstepd: error|srun: error|.*\bNCCL error\b|Killed$|Segmentation fault"
 )
 _INTERRUPTED = re.compile(r"\[Interrupted\]")
+_RESUMED = re.compile(r"\[Resumed\] from step \d+")
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class _Reading:
         elif _INTERRUPTED.match(piece):
             self.interrupted_line = line
         else:
-            return bool(_PATIENCE.match(piece))
+            return bool(_PATIENCE.match(piece) or _RESUMED.match(piece))
         return True
 
 

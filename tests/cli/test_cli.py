@@ -17,6 +17,7 @@ from runkit.cli.app import app
 
 VERBS = (
     "train",
+    "eval",
     "demo",
     "preserve",
     "note",

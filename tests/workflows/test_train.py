@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from runkit.archive.workspace import Workspace
+from runkit.engine.checkpoint import read_checkpoint
 from runkit.engine.reporter import LinesReporter
-from runkit.errors import AlreadyExists, UnknownName, UsageError
-from runkit.records.capture import RunCapture
+from runkit.errors import AlreadyExists, TrainingStopped, UnknownName, UsageError
+from runkit.ingest import own
+from runkit.ingest.folder import open_run_folder
+from runkit.records.capture import CAPTURE_FILE, Resumption, RunCapture
 from runkit.records.manifest import Manifest
 from runkit.workflows.preserve import PreserveRequest, preserve
-from runkit.workflows.train import TrainedRun, TrainRequest, resolve, train
+from runkit.workflows.train import TrainedRun, TrainRequest, resolve, resume, train
 
 SHORT = (
     "train.steps=40",
@@ -96,12 +101,53 @@ def test_the_capture_names_command_machine_and_software_and_no_absolute_path(
     assert str(workspace.root) not in everything
 
 
+def test_the_duration_of_a_resumed_run_is_that_of_its_processes_and_unknown_when_one_was_killed(
+    trained: tuple[Workspace, TrainedRun, Manifest], tmp_path: Path
+) -> None:
+    _workspace, run, _manifest = trained
+    folder = shutil.copytree(run.folder, tmp_path / "short")
+    text = (folder / CAPTURE_FILE).read_text()
+    assert "resumptions" not in text
+    capture = RunCapture.parse(text, origin=CAPTURE_FILE).model_copy(
+        update={"started_at": "2026-01-01T10:00:00+00:00", "ended_at": "2026-01-03T10:00:07+00:00"}
+    )
+    for stopped_at, seconds in (("2026-01-01T10:00:05+00:00", 12.0), (None, None)):
+        resumption = Resumption(
+            resumed_at="2026-01-03T10:00:00+00:00",
+            stopped_at=stopped_at,
+            command=capture.command,
+            hardware=capture.hardware,
+            software=capture.software,
+        )
+        resumed = capture.model_copy(update={"resumptions": (resumption,)})
+        (folder / CAPTURE_FILE).write_text(resumed.to_json())
+        assert RunCapture.parse(resumed.to_json(), origin=CAPTURE_FILE) == resumed
+        facts = own.read(open_run_folder(folder), run_id="short", directory_name="short").facts
+        assert facts.duration_seconds == seconds
+
+
 def test_the_configuration_digest_of_the_engine_is_the_archives(
     trained: tuple[Workspace, TrainedRun, Manifest],
 ) -> None:
     _workspace, run, manifest = trained
     assert manifest.sealed.configuration.effective_digest == run.result.config_digest
     assert json.loads(manifest.sealed.configuration.logged["train.steps"]) == 40
+
+
+def test_a_loss_that_is_not_finite_keeps_the_best_weights_and_says_how_to_go_on(workspace: Workspace) -> None:
+    request = TrainRequest(overrides=(*SHORT, "sampler.noise_std=1e39"), run_id="mine")
+    with pytest.raises(TrainingStopped) as caught:
+        train(workspace, request, reporter=LinesReporter(lambda _line: None))
+    best = workspace.runs / "mine" / "checkpoint" / "best.safetensors"
+    stopped, _semicolon, way_out = str(caught.value).partition("; training cannot go on; ")
+    assert re.fullmatch(r"the \w+ term is (nan|inf) at step 1", stopped)
+    assert way_out == (
+        f"{best} keeps the best weights so far; --resume would stop at the same place, so train a new run "
+        "with other settings (after a loss that is not finite: a smaller optim.learning_rate)"
+    )
+    assert read_checkpoint(best).step == 0
+    with pytest.raises(TrainingStopped, match=f"^{re.escape(stopped)}; training cannot go on; "):
+        resume(workspace, "mine", TrainRequest(), reporter=LinesReporter(lambda _line: None))
 
 
 def test_an_existing_run_is_never_trained_over(workspace: Workspace) -> None:
