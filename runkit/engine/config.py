@@ -46,6 +46,13 @@ class TaskConfig(_Section):
     name: str = "pricelist"
     seed: _Count = 7
     """Seed of the problems, apart from the run's seed: runs of any seed are scored on the same problems."""
+    dataset: str = "openai/gsm8k"
+    """For ``gsm8k``: a data set on the hub, or a local folder that ``datasets`` can load."""
+    train_file: str = ""
+    """For ``gsm8k``: local JSONL with the fields question and answer, in place of the data set's train."""
+    test_file: str = ""
+    few_shot: _Count = 8
+    """For ``gsm8k``: worked examples before every question, drawn from train with ``task.seed``."""
 
 
 class PairConfig(_Section):
@@ -193,6 +200,12 @@ class Preset(_Section):
     config: TrainConfig
 
 
+_DATA_KEYS = ("task.dataset", "task.train_file", "task.test_file", "task.few_shot")
+_LATER_KEYS = frozenset(_DATA_KEYS)
+"""Keys that are younger than the first runs of the price list. Where they have their default, the effective
+form of a price-list run does not hold them, so that the digests of those runs stay what they were."""
+
+
 def preset_names() -> tuple[str, ...]:
     """Return the names of all presets, sorted."""
     names = (entry.name for entry in resources.files(__package__).joinpath("presets").iterdir())
@@ -288,12 +301,22 @@ def inert(config: TrainConfig) -> dict[str, str]:
         reasons["train.patience_evals"] = "train.steps end before patience could run out"
     if config.optim.warmup_steps >= config.train.steps:
         reasons["optim.decay"] = "train.steps end within optim.warmup_steps"
+    if config.task.name == "pricelist":
+        given = flatten(config).items() - flatten(TrainConfig()).items()
+        reasons |= {key: "the price list reads no data" for key, _ in given if key in _DATA_KEYS}
     return reasons
 
 
 def effective(config: TrainConfig) -> Flat:
     """Return the flat configuration without its inert keys: what this run really depends on."""
-    without = inert(config)
+    without = {*inert(config)}
+    if config.task.name == "pricelist":
+        default = flatten(TrainConfig())
+        without |= {
+            key
+            for key, value in flatten(config).items()
+            if key in _LATER_KEYS & default.keys() and value == default[key]
+        }
     return {key: value for key, value in flatten(config).items() if key not in without}
 
 

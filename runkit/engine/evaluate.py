@@ -23,7 +23,7 @@ from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.bridge.scale import Scale
 from runkit.engine.pair import FrozenModel, Generation, States
 from runkit.engine.prompts import build_sequences, embed
-from runkit.engine.tasks.base import Item, Outcome, Task, outcome
+from runkit.engine.tasks.base import Item, Outcome, Task, before_stop, outcome
 
 
 class Counts(NamedTuple):
@@ -51,6 +51,8 @@ class Scored(NamedTuple):
     extracted: str
     outcome: Outcome
     finish: str
+    flexible: str | None = None
+    """A more lenient extraction, recorded where the task has one; it decides nothing."""
 
 
 class BridgeInputs(NamedTuple):
@@ -125,12 +127,13 @@ def derangement(num_items: int) -> tuple[int, ...]:
 def score(
     task: Task, frozen: FrozenModel, items: Sequence[Item], generations: Sequence[Generation]
 ) -> list[Scored]:
-    """Return text, extraction and verdict of each generation."""
+    """Return text up to a stop string, extractions and verdict of each generation."""
     scored = []
     for item, generation in zip(items, generations, strict=True):
-        text = frozen.decode(generation.token_ids)
+        text = before_stop(frozen.decode(generation.token_ids), task.stops)
         extracted = task.extract(text)
-        scored.append(Scored(text, extracted, outcome(extracted, item.gold), generation.finish))
+        verdict = outcome(extracted, item.gold)
+        scored.append(Scored(text, extracted, verdict, generation.finish, task.extract_flexibly(text)))
     return scored
 
 

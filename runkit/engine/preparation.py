@@ -68,9 +68,8 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         TrainingStopped: A model cannot be bridged.
         StorageFailed: The cache cannot be written.
     """
-    builder = _Builder(
-        config, load_task(config.task.name), load_frozen(config.pair.source), load_frozen(config.pair.target)
-    )
+    task = load_task(**config.task.model_dump(exclude={"seed"}))
+    builder = _Builder(config, task, load_frozen(config.pair.source), load_frozen(config.pair.target))
     scale = Scale(median_row_rms(builder.target.embedding_table), exact=config.bridge.rms == "exact")
     return Prepared(
         task=builder.task,

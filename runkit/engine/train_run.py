@@ -294,6 +294,8 @@ def _dump_row(
     for system, one in scored.items():
         name = system.removesuffix("_alone")
         row[f"{name}_extracted"] = one.extracted
+        if one.flexible is not None:
+            row[f"{name}_flexible"] = one.flexible
         row[f"{name}_full"] = one.text
         row[f"{name}_finish"] = one.finish
     return {**row, "noise_draw": noise.EVALUATION_DRAW, "checkpoint_step": checkpoint_step}

@@ -1,5 +1,7 @@
 """A session's one full training, and the short configuration that all other tests train."""
 
+import json
+
 import pytest
 import torch
 
@@ -66,3 +68,27 @@ def short_run(tmp_path, cache_dir):
 def pocket_run(tmp_path_factory, cache_dir):
     """The pocket preset, trained whole, once a session."""
     return trained(tmp_path_factory.mktemp("full") / "pocket", load_preset("pocket"), cache_dir)
+
+
+_STORIES = (
+    ("{name} has {a} apples and picks {b} more. How many apples are there?", "{a} + {b} = {sum}."),
+    (
+        "A box holds {a} pens. {name} finds a second box, a little larger, with {b} pens in it, and puts "
+        "all of them on one table. How many pens lie there?",
+        "The first box has {a}.\nBoth have {a} + {b} = {sum}.",
+    ),
+    ("{name} walks {a} miles, then {b}. How far is it?", "It is {a} + {b} = {sum} miles."),
+)
+
+
+def write_problems(path, count, *, first=0):
+    """Write *count* problems in the format of GSM8K, all different, of very different lengths."""
+    rows = []
+    for number in range(first, first + count):
+        story, worked = _STORIES[number % len(_STORIES)]
+        values = {"name": "Eva" if number % 2 else "Tom", "a": number + 2, "b": number % 7 + 1}
+        values["sum"] = values["a"] + values["b"]
+        answer = f"{worked.format(**values)}\n#### {values['sum']}"
+        rows.append(json.dumps({"question": story.format(**values), "answer": answer}) + "\n")
+    path.write_text("".join(rows))
+    return path
