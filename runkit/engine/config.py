@@ -152,6 +152,9 @@ class EvalConfig(_Section):
     test_items: _Positive = 500
     """Problems of the final evaluation; never used for a choice."""
     batch_size: _Positive = 128
+    batches: Literal["one_length", "padded"] = "one_length"
+    """What a batch holds: prompts of one length, or prompts of any length padded on the right. With questions
+    of many lengths, as in ``gsm8k``, batches of one length are nearly empty and slow."""
     max_new_tokens: _Positive = 28
 
 
@@ -201,7 +204,7 @@ class Preset(_Section):
 
 
 _DATA_KEYS = ("task.dataset", "task.train_file", "task.test_file", "task.few_shot")
-_LATER_KEYS = frozenset(_DATA_KEYS)
+_LATER_KEYS = frozenset({*_DATA_KEYS, "eval.batches"})
 """Keys that are younger than the first runs of the price list. Where they have their default, the effective
 form of a price-list run does not hold them, so that the digests of those runs stay what they were."""
 

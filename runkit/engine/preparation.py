@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,9 +20,9 @@ from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, score
-from runkit.engine.pair import FrozenModel, States, load_frozen
+from runkit.engine.pair import FrozenModel, Prefix, States, load_frozen
 from runkit.engine.prompts import prompt_text
-from runkit.engine.tasks import Item, Split, Task, load_task
+from runkit.engine.tasks import Item, Split, Task, Wording, load_task
 from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
 
 _STATES_BATCH = 256
@@ -47,6 +48,7 @@ class Prepared:
     task: Task
     source: FrozenModel
     target: FrozenModel
+    wording: Wording
     scale: Scale
     dev: Measured
     test: Measured
@@ -54,9 +56,10 @@ class Prepared:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the problems of the test and the dev split, in that order."""
+        """SHA-256 over the problems of the test and the dev split, in that order, and the examples if any."""
         items = [*self.test.items, *self.dev.items]
         text = "".join(json.dumps(list(item), ensure_ascii=False) + "\n" for item in items)
+        text += self.wording.prefix
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -75,6 +78,7 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         task=builder.task,
         source=builder.source,
         target=builder.target,
+        wording=builder.wording,
         scale=scale,
         dev=builder.measured("dev", config.eval.dev_items, cache_dir, note),
         test=builder.measured("test", config.eval.test_items, cache_dir, note),
@@ -105,6 +109,23 @@ class _Builder:
     source: FrozenModel
     target: FrozenModel
 
+    @cached_property
+    def wording(self) -> Wording:
+        return self.task.wording(seed=self.config.task.seed)
+
+    @cached_property
+    def source_prefix(self) -> Prefix | None:
+        return self.source.read_prefix(self.wording.prefix)
+
+    @cached_property
+    def target_prefix(self) -> Prefix | None:
+        return self.target.read_prefix(self.wording.prefix)
+
+    @property
+    def bridged_prefix(self) -> Prefix | None:
+        """What the target reads before soft tokens: in ``soft_only`` mode nothing."""
+        return self.target_prefix if self.config.prompt.mode == "soft_plus_text" else None
+
     def items(self, split: Split, num_items: int) -> tuple[Item, ...]:
         seed = self.config.task.seed
         return tuple(self.task.item(seed=seed, split=split, index=index) for index in range(num_items))
@@ -113,10 +134,10 @@ class _Builder:
         self, split: Split, num_items: int, cache_dir: Path, note: Callable[[str], object]
     ) -> Measured:
         items = self.items(split, num_items)
-        instruction = self.config.prompt.instruction
-        questions = [item.question + instruction for item in items]
+        instruction, opening = self.config.prompt.instruction, self.wording.opening
+        questions = [opening + item.question + instruction for item in items]
 
-        def alone(frozen: FrozenModel, prompts: Sequence[str]) -> list[Scored]:
+        def alone(frozen: FrozenModel, prompts: Sequence[str], prefix: Prefix | None) -> list[Scored]:
             generations = cached_alone(
                 frozen,
                 prompts,
@@ -125,19 +146,22 @@ class _Builder:
                 threads=self.config.compute.threads,
                 cache_dir=cache_dir,
                 note=note,
+                padded=self.config.eval.batches == "padded",
+                prefix=prefix,
+                stops=self.task.stops,
             )
             return score(self.task, frozen, items, generations)
 
         controls = {}
         if self.config.prompt.mode == "soft_only":
-            controls["no_soft_tokens"] = alone(self.target, [instruction] * len(items))
+            controls["no_soft_tokens"] = alone(self.target, [instruction] * len(items), None)
         return Measured(
             split=split,
             items=items,
             inputs=self.bridge_inputs(split, items),
             alone={
-                "source_alone": alone(self.source, questions),
-                "target_alone": alone(self.target, questions),
+                "source_alone": alone(self.source, questions, self.source_prefix),
+                "target_alone": alone(self.target, questions, self.target_prefix),
             },
             controls=controls,
         )
@@ -151,17 +175,22 @@ class _Builder:
             shape=(self.config.bridge.num_soft_tokens, self.target.embedding_table.shape[1]),
             std=self.config.sampler.noise_std,
         )
-        return BridgeInputs(self.source_states(items), drawn, self.target_texts(items))
+        return BridgeInputs(self.source_states(items), drawn, self.target_texts(items), self.bridged_prefix)
 
     def source_states(self, items: Sequence[Item]) -> States:
-        """Return the states of all questions, padded to one length; batches follow a fixed plan."""
+        """Return the states of all questions, padded to one length; batches follow a fixed plan.
+
+        Where there are worked examples, the source reads them before the question; their states are not kept.
+        """
         layers = [int(layer) for layer in self.config.pair.source_layers.split(",")]
-        texts = [self.source.encode(item.question) for item in items]
+        texts = [self.source.encode(self.wording.opening + item.question) for item in items]
         longest = 1 + max(map(len, texts))
-        states_INS = torch.zeros(len(texts), longest, len(layers) * self.source.embedding_table.shape[1])
+        table_VE, prefix = self.source.embedding_table, self.source_prefix
+        states_INS = torch.zeros(len(texts), longest, len(layers) * table_VE.shape[1], dtype=table_VE.dtype)
         keep_IN = torch.zeros(len(texts), longest, dtype=torch.bool)
-        for first in range(0, len(texts), _STATES_BATCH):
-            part = self.source.hidden_states(texts[first : first + _STATES_BATCH], layers=layers)
+        batch_size = _STATES_BATCH if prefix is None else self.config.eval.batch_size
+        for first in range(0, len(texts), batch_size):
+            part = self.source.hidden_states(texts[first : first + batch_size], layers=layers, prefix=prefix)
             rows, length = part.keep_BN.shape
             states_INS[first : first + rows, :length] = part.states_BNS
             keep_IN[first : first + rows, :length] = part.keep_BN
@@ -169,7 +198,8 @@ class _Builder:
 
     def target_texts(self, items: Sequence[Item]) -> tuple[tuple[int, ...], ...]:
         mode, instruction = self.config.prompt.mode, self.config.prompt.instruction
-        texts = [prompt_text(question=item.question, instruction=instruction, mode=mode) for item in items]
+        questions = [self.wording.opening + item.question for item in items]
+        texts = [prompt_text(question=one, instruction=instruction, mode=mode) for one in questions]
         return tuple(self.target.encode(text) for text in texts)
 
     def teacher_ids(self, item: Item) -> tuple[int, ...]:
@@ -206,4 +236,5 @@ class _Builder:
             noise_std=config.sampler.noise_std,
             scale=scale,
             grad_clip_norm=config.optim.grad_clip_norm,
+            prefix=self.bridged_prefix,
         )

@@ -271,6 +271,8 @@ class _Run:
             scale=self.prepared.scale,
             batch_size=self.config.eval.batch_size,
             max_new_tokens=self.config.eval.max_new_tokens,
+            padded=self.config.eval.batches == "padded",
+            stops=self.prepared.task.stops,
         )
         return score(self.prepared.task, self.prepared.target, measured.items, generations)
 

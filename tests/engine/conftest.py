@@ -8,6 +8,7 @@ import torch
 from runkit.engine.config import load_preset, with_overrides
 from runkit.engine.reporter import LinesReporter
 from runkit.engine.train_run import train
+from tests.engine.tiny_models import FAMILIES, write_model
 
 SHORT = (
     "train.steps=6",
@@ -62,6 +63,31 @@ def short_run(tmp_path, cache_dir):
         return trained(tmp_path / name, config, cache, reporter=reporter, preset=preset)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Folders of tiny random models, by family; the one of Qwen2 has no begin token."""
+    root = tmp_path_factory.mktemp("tiny")
+    special = {
+        "qwen2": {"eos_token": "<|endoftext|>"},
+        "gpt_neox": {"bos_token": "<end>", "eos_token": "<end>"},
+    }
+    return {family: str(write_model(root / family, family, **special.get(family, {}))) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def problems(tmp_path_factory):
+    """Overrides that make a short run on GSM8K-like problems with two examples."""
+    folder = tmp_path_factory.mktemp("problems")
+    return (
+        "task.name=gsm8k",
+        "task.few_shot=2",
+        f"task.train_file={write_problems(folder / 'train.jsonl', 530)}",
+        f"task.test_file={write_problems(folder / 'test.jsonl', 12, first=2000)}",
+        "eval.batches=padded",
+        "pair.source_layers=1,2",
+    )
 
 
 @pytest.fixture(scope="session")
