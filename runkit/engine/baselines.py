@@ -65,7 +65,7 @@ def cached_alone(
     """
     key = {
         "format": _FORMAT,
-        "model_sha256": frozen.sha256,
+        "model": frozen.sha256 or f"{frozen.name}@{frozen.revision}",
         "prompts_sha256": hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest(),
         "decoding": "greedy",
         "max_new_tokens": max_new_tokens,

@@ -59,8 +59,13 @@ class PairConfig(_Section):
     """Which two frozen models, and what is read from the source."""
 
     source: str = "pocket/source"
-    """``pocket/source`` or a local folder that transformers can load."""
+    """``pocket/source``, a local folder that transformers can load, or a name on the hub."""
     target: str = "pocket/target"
+    source_revision: str = "main"
+    """Branch, tag or commit of a model on the hub; the run records the commit."""
+    target_revision: str = "main"
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    """Of both frozen models; the bridge is always trained in fp32."""
     source_layers: Annotated[str, StringConstraints(pattern=r"^\d+(,\d+)*$")] = "1,3"
     """Tapped hidden states, concatenated; 0 is the embedding, n the output of layer n."""
 
@@ -162,6 +167,8 @@ class ComputeConfig(_Section):
     """How the machine is used; fixed in the configuration because sums depend on it in the last bit."""
 
     threads: _Positive = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` is CUDA where there is one, and the CPU for the embedded pair, whose runs repeat."""
 
 
 class TrainConfig(_Section):
@@ -204,7 +211,16 @@ class Preset(_Section):
 
 
 _DATA_KEYS = ("task.dataset", "task.train_file", "task.test_file", "task.few_shot")
-_LATER_KEYS = frozenset({*_DATA_KEYS, "eval.batches"})
+_LATER_KEYS = frozenset(
+    {
+        *_DATA_KEYS,
+        "eval.batches",
+        "pair.source_revision",
+        "pair.target_revision",
+        "pair.dtype",
+        "compute.device",
+    }
+)
 """Keys that are younger than the first runs of the price list. Where they have their default, the effective
 form of a price-list run does not hold them, so that the digests of those runs stay what they were."""
 

@@ -1,4 +1,4 @@
-"""A frozen language model from a local folder: hidden states, logits, greedy generation; never trained.
+"""A frozen language model, embedded, from a folder or from the hub: hidden states, logits, greedy generation.
 
 Legend: B examples, T sequence positions, P positions of a shared prefix, N source tokens, E width of
 embeddings, S width of the concatenated hidden states, A supervised positions, V vocabulary.
@@ -6,7 +6,6 @@ embeddings, S width of the concatenated hidden states, A supervised positions, V
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,16 +14,17 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils import logging as transformers_logging
 
+from runkit.engine.limits import ModelShape
+from runkit.engine.origin import DEFAULT_REVISION, EMBEDDED, find
 from runkit.engine.prompts import SpecialTokens, build_sequences
-from runkit.errors import TrainingStopped, UnknownName
+from runkit.errors import TrainingStopped, UsageError
 
-EMBEDDED_PREFIX = "pocket/"
-_EMBEDDED = ("pocket/source", "pocket/target")
-
-
+Dtype = Literal["fp32", "bf16"]
+Device = Literal["auto", "cpu", "cuda"]
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Finish = Literal["eos", "stop", "length"]
 
 
@@ -65,22 +65,30 @@ class States(NamedTuple):
 
 @dataclass(frozen=True)
 class FrozenModel:
-    """A causal language model in evaluation mode, without gradients for its weights, in fp32."""
+    """A causal language model in evaluation mode, without gradients for its weights."""
 
     name: str
-    sha256: str
-    """Over the names and bytes of the folder's model and tokenizer files."""
+    sha256: str | None
+    """Over the names and bytes of the folder's model and tokenizer files; None for a model of the hub."""
     model: Any
     tokenizer: Any
     special: SpecialTokens
     more_ends: frozenset[int] = frozenset()
     """Further tokens that end a text, such as an end of turn."""
+    revision: str | None = None
+    """The commit of a model of the hub."""
 
     @property
     def embedding_table(self) -> Tensor:
         """The table of input embeddings, shape ``[V, E]``."""
         table: Tensor = self.model.get_input_embeddings().weight
         return table
+
+    @property
+    def context(self) -> int | None:
+        """How many positions the model was made for, where its configuration says so."""
+        positions: int | None = getattr(self.model.config, "max_position_embeddings", None)
+        return positions
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the token ids of *text* without special tokens."""
@@ -284,35 +292,92 @@ def _after(prefix: Prefix | None, position_ids_BN: Tensor) -> dict[str, Any]:
     return {"position_ids": position_ids_BN, **_remembered(prefix, position_ids_BN.shape[0])}
 
 
-def load_frozen(name: str) -> FrozenModel:
-    """Return the model in folder *name*, or one of the embedded pocket pair.
+def load_frozen(
+    name: str, *, revision: str = DEFAULT_REVISION, dtype: Dtype = "fp32", device: Device = "auto"
+) -> FrozenModel:
+    """Return one of the embedded pocket pair, the model in folder *name*, or model *name* of the hub.
 
+    Args:
+        device: ``auto`` is CUDA where there is one, but the CPU for the embedded pair, whose runs repeat.
     Raises:
-        UnknownName: No embedded model and no folder with a ``config.json`` has this name.
-        TrainingStopped: The folder holds no causal language model with an end token.
+        UnknownName: *name* is nothing of the three.
+        UsageError: A revision is asked of a folder, or there is no CUDA device.
+        TrainingStopped: It is no causal language model with an end token, or the hub does not give it.
     """
-    folder = _folder(name)
+    origin = find(name, revision=revision)
+    place = _place(device, embedded=name in EMBEDDED)
     try:
         with _without_progress_bars():
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, attn_implementation="sdpa"
+                origin.location, revision=origin.revision, dtype=_DTYPES[dtype], attn_implementation="sdpa"
             )
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            tokenizer = AutoTokenizer.from_pretrained(origin.location, revision=origin.revision)
     except (OSError, ValueError) as error:
         raise TrainingStopped(
             f"{name} cannot be loaded as a causal language model: {_one_line(error)}"
         ) from error
-    model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False).to(place)
     frozen = FrozenModel(
-        name=name if name in _EMBEDDED else folder.name,
-        sha256=folder_sha256(folder),
+        name=origin.name,
+        sha256=origin.sha256,
         model=model,
         tokenizer=tokenizer,
         special=_special(name, tokenizer, model.get_input_embeddings().num_embeddings),
         more_ends=_ends(model) - {tokenizer.eos_token_id},
+        revision=origin.revision,
     )
     assert_frozen(frozen)
     return frozen
+
+
+def shape_before_loading(name: str, *, revision: str, dtype: Dtype) -> ModelShape:
+    """Return the shape of a model from its configuration alone; errors as in :func:`load_frozen`."""
+    origin = find(name, revision=revision)
+    try:
+        known = AutoConfig.from_pretrained(origin.location, revision=origin.revision)
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(known, dtype=_DTYPES[dtype])
+    except (OSError, ValueError) as error:
+        raise TrainingStopped(
+            f"{name} cannot be loaded as a causal language model: {_one_line(error)}"
+        ) from error
+    return shape_of(empty)
+
+
+def shape_of(model: Any) -> ModelShape:
+    """Return the numbers of *model* that memory depends on."""
+    known, table = model.config, model.get_input_embeddings().weight
+    heads = known.num_attention_heads
+    head_width = getattr(known, "head_dim", None) or known.hidden_size // heads
+    return ModelShape(
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        layers=known.num_hidden_layers,
+        width=known.hidden_size,
+        key_value_width=(getattr(known, "num_key_value_heads", None) or heads) * head_width,
+        vocabulary=len(table),
+        value_bytes=table.element_size(),
+    )
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Return the free memory of *device*; None where the system does not tell."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kibibytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(kibibytes[0]) if kibibytes else None
+
+
+def _place(device: Device, *, embedded: bool) -> torch.device:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("compute.device is cuda and this machine has no CUDA device; use auto or cpu")
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() and not embedded else "cpu")
+    return torch.device(device)
 
 
 def assert_frozen(frozen: FrozenModel) -> None:
@@ -321,15 +386,6 @@ def assert_frozen(frozen: FrozenModel) -> None:
     assert not any(weight.requires_grad for weight in frozen.model.parameters()), (
         f"{frozen.name} is not frozen"
     )
-
-
-def folder_sha256(folder: Path) -> str:
-    """Return one digest over the names and bytes of the model and tokenizer files in *folder*."""
-    whole = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in {".json", ".safetensors", ".model", ".txt"}:
-            whole.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return whole.hexdigest()
 
 
 @contextmanager
@@ -344,25 +400,21 @@ def _without_progress_bars() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _folder(name: str) -> Path:
-    folder = Path(__file__).parent / name if name in _EMBEDDED else Path(name)
-    if not (folder / "config.json").is_file():
-        raise UnknownName.among("model", name, _EMBEDDED, way_out="or give a local folder with a config.json")
-    return folder
-
-
 def _special(name: str, tokenizer: Any, rows: int) -> SpecialTokens:
-    """Return the frame of a sequence; BOS may be missing, EOS may not, and all must be rows of the table."""
+    """Return the frame of a sequence; BOS may be missing, EOS may not, and both must be embedded.
+
+    A pad is never seen, so any token can be one.
+    """
     bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     if eos is None:
         raise TrainingStopped(
             f"{name} cannot be bridged: its tokenizer has no end token, so nothing would end an answer; "
             "set eos_token in its tokenizer_config.json"
         )
-    special = SpecialTokens(bos=bos, eos=eos, pad=eos if pad is None else pad)
-    beyond = {token: number for token, number in special._asdict().items() if (number or 0) >= rows}
-    if beyond:
-        token, number = next(iter(beyond.items()))
+    special = SpecialTokens(bos=bos, eos=eos, pad=eos if pad is None or pad >= rows else pad)
+    for token, number in (("begin", bos), ("end", eos)):
+        if number is None or number < rows:
+            continue
         raise TrainingStopped(
             f"{name} cannot be bridged: its {token} token is number {number} of {rows} embeddings"
         )

@@ -14,13 +14,21 @@ from pathlib import Path
 
 import torch
 
-from runkit.engine import noise
+from runkit.engine import limits, noise
 from runkit.engine.baselines import cached_alone
 from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, score
-from runkit.engine.pair import FrozenModel, Prefix, States, load_frozen
+from runkit.engine.pair import (
+    FrozenModel,
+    Prefix,
+    States,
+    available_bytes,
+    load_frozen,
+    shape_before_loading,
+    shape_of,
+)
 from runkit.engine.prompts import prompt_text
 from runkit.engine.tasks import Item, Split, Task, Wording, load_task
 from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
@@ -72,7 +80,8 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         StorageFailed: The cache cannot be written.
     """
     task = load_task(**config.task.model_dump(exclude={"seed"}))
-    builder = _Builder(config, task, load_frozen(config.pair.source), load_frozen(config.pair.target))
+    builder = _Builder(config, task, *_load_pair(config))
+    builder.check_limits()
     scale = Scale(median_row_rms(builder.target.embedding_table), exact=config.bridge.rms == "exact")
     return Prepared(
         task=builder.task,
@@ -90,7 +99,7 @@ def new_bridge(config: TrainConfig, prepared: Prepared) -> DiTBridge:
     """Return the bridge at initialisation, a function of the seed; the caller's generator is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return DiTBridge(
+        bridge = DiTBridge(
             source_width=prepared.trainer.pool.states.states_BNS.shape[2],
             target_width=prepared.target.embedding_table.shape[1],
             width=config.bridge.width,
@@ -100,6 +109,24 @@ def new_bridge(config: TrainConfig, prepared: Prepared) -> DiTBridge:
             slot_positions=config.bridge.slot_positions,
             conditioning=config.bridge.conditioning,
         )
+    return bridge.to(prepared.target.device)
+
+
+def _load_pair(config: TrainConfig) -> tuple[FrozenModel, FrozenModel]:
+    """Return source and target, or refuse before loading when the weights alone do not fit."""
+    pair, device = config.pair, config.compute.device
+    roles = ((pair.source, pair.source_revision), (pair.target, pair.target_revision))
+    shapes = [shape_before_loading(name, revision=at, dtype=pair.dtype) for name, at in roles]
+    place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
+    _check_memory(limits.weight_bytes(*shapes), place)
+    source, target = (load_frozen(name, revision=at, dtype=pair.dtype, device=device) for name, at in roles)
+    return source, target
+
+
+def _check_memory(needed: Mapping[str, int], place: torch.device) -> None:
+    free = available_bytes(place)
+    if free is not None:
+        limits.refuse_what_does_not_fit(needed, available_bytes=free, where=f"this machine's {place.type}")
 
 
 @dataclass(frozen=True)
@@ -125,6 +152,60 @@ class _Builder:
     def bridged_prefix(self) -> Prefix | None:
         """What the target reads before soft tokens: in ``soft_only`` mode nothing."""
         return self.target_prefix if self.config.prompt.mode == "soft_plus_text" else None
+
+    @cached_property
+    def layers(self) -> list[int]:
+        return [int(layer) for layer in self.config.pair.source_layers.split(",")]
+
+    def prefix_length(self, frozen: FrozenModel) -> int:
+        """Return the number of tokens before a row's own, without reading them."""
+        return 1 + len(frozen.encode(self.wording.prefix))
+
+    def check_limits(self) -> None:
+        """Refuse the run when a sequence is longer than a context or the memory is too small."""
+        config = self.config
+        train = self.items("train", config.train.pool_items)
+        measured = [
+            *self.items("dev", config.eval.dev_items),
+            *self.items("test", config.eval.test_items),
+        ]
+        answers = 1 + max(len(self.target.encode(item.answer)) for item in train)
+        rows = {
+            "train": max(map(len, self.target_texts(train))),
+            "eval": max(map(len, self.target_texts(measured))),
+        }
+        soft, new = config.bridge.num_soft_tokens, config.eval.max_new_tokens
+        examples = self.prefix_length(self.target) if config.prompt.mode == "soft_plus_text" else 1
+        for text, tail in ((rows["train"], {"answer": answers}), (rows["eval"], {"new": new})):
+            parts = {"begin or examples": examples, "soft": soft, "prompt": text, **tail}
+            limits.refuse_what_is_too_long(self.target.name, context=self.target.context, parts=parts)
+        alone = [self.wording.opening + item.question + config.prompt.instruction for item in measured]
+        for frozen in (self.source, self.target):
+            prompt = max(len(frozen.encode(text)) for text in alone)
+            parts = {"begin or examples": self.prefix_length(frozen), "prompt": prompt, "new": new}
+            limits.refuse_what_is_too_long(frozen.name, context=frozen.context, parts=parts)
+        longest = 1 + max(len(self.source.encode(item.question)) for item in [*train, *measured])
+        shapes, tapped = (shape_of(self.source.model), shape_of(self.target.model)), len(self.layers)
+        load = limits.Workload(
+            bridge_parameters=limits.bridge_parameters(
+                width=config.bridge.width,
+                depth=config.bridge.depth,
+                source_width=tapped * shapes[0].width,
+                target_width=shapes[1].width,
+            ),
+            num_states=(len(train) + len(measured)) * longest,
+            tapped_layers=tapped,
+            prefix_positions=max(map(self.prefix_length, (self.source, self.target))),
+            train_batch=config.train.batch_size,
+            train_positions=soft + rows["train"] + answers,
+            train_answers=answers,
+            eval_batch=config.eval.batch_size,
+            eval_positions=soft + rows["eval"] + new,
+        )
+        needed = limits.run_bytes(*shapes, load)
+        if self.target.device.type != "cpu":  # the states wait on the host
+            _check_memory({"source states": needed.pop("source states")}, torch.device("cpu"))
+        _check_memory(needed, self.target.device)
 
     def items(self, split: Split, num_items: int) -> tuple[Item, ...]:
         seed = self.config.task.seed
@@ -182,15 +263,18 @@ class _Builder:
 
         Where there are worked examples, the source reads them before the question; their states are not kept.
         """
-        layers = [int(layer) for layer in self.config.pair.source_layers.split(",")]
         texts = [self.source.encode(self.wording.opening + item.question) for item in items]
         longest = 1 + max(map(len, texts))
         table_VE, prefix = self.source.embedding_table, self.source_prefix
-        states_INS = torch.zeros(len(texts), longest, len(layers) * table_VE.shape[1], dtype=table_VE.dtype)
+        states_INS = torch.zeros(
+            len(texts), longest, len(self.layers) * table_VE.shape[1], dtype=table_VE.dtype
+        )
         keep_IN = torch.zeros(len(texts), longest, dtype=torch.bool)
         batch_size = _STATES_BATCH if prefix is None else self.config.eval.batch_size
         for first in range(0, len(texts), batch_size):
-            part = self.source.hidden_states(texts[first : first + batch_size], layers=layers, prefix=prefix)
+            part = self.source.hidden_states(
+                texts[first : first + batch_size], layers=self.layers, prefix=prefix
+            )
             rows, length = part.keep_BN.shape
             states_INS[first : first + rows, :length] = part.states_BNS
             keep_IN[first : first + rows, :length] = part.keep_BN

@@ -17,7 +17,7 @@ from runkit.engine import noise
 from runkit.engine.checkpoint import load_into, snapshot, write_checkpoint
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import Counts, Scored, bridged_generations, count, derangement, score
-from runkit.engine.pair import assert_frozen
+from runkit.engine.pair import FrozenModel, assert_frozen
 from runkit.engine.preparation import Measured, Prepared, new_bridge, prepare
 from runkit.engine.reporter import Reporter
 from runkit.engine.run_files import RunFiles, accuracy_line
@@ -315,10 +315,16 @@ def _config_record(
         "effective": configuration.effective(config),
         "inert": configuration.inert(config),
         "digest": configuration.digest(config),
-        "models": {role: {"name": one.name, "sha256": one.sha256} for role, one in models.items()},
+        "models": {role: _identity(one) for role, one in models.items()},
         "data": {"name": prepared.task.name, "seed": config.task.seed, "fingerprint": prepared.fingerprint},
         "notes": notes,
     }
+
+
+def _identity(model: FrozenModel) -> dict[str, str | None]:
+    if model.revision is not None:
+        return {"name": model.name, "revision": model.revision}
+    return {"name": model.name, "sha256": model.sha256}
 
 
 def _one_line(error: BaseException) -> str:
