@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,11 @@ def test_the_real_problems_read_back_their_own_golds():
             task.item(seed=7, split=split, index=count)
     prefix = task.wording(seed=7).prefix
     assert not any(item.question in prefix for item in items(task, "dev", 500) + items(task, "test", 1319))
+
+
+def test_the_readmes_configuration_is_valid_and_everything_in_it_counts(tmp_path):
+    block = re.search(r"```toml\n(preset = .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "mine.toml").write_text(block.group(1))
+    mine = config.read_config(tmp_path / "mine.toml")
+    assert not set(config.given(tmp_path / "mine.toml")) & set(config.inert(mine))
+    assert mine.task.name == "gsm8k"
