@@ -9,22 +9,36 @@ from pathlib import Path
 from typing import Any
 
 from runkit.engine.checkpoint import write_whole
-from runkit.engine.pair import FrozenModel, Generation
+from runkit.engine.pair import FrozenModel, Generation, Prefix, length_of
 from runkit.engine.prompts import build_sequences, embed
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def generate_alone(
-    frozen: FrozenModel, prompts: Sequence[str], *, batch_size: int, max_new_tokens: int
+    frozen: FrozenModel,
+    prompts: Sequence[str],
+    *,
+    batch_size: int,
+    max_new_tokens: int,
+    padded: bool = False,
+    prefix: Prefix | None = None,
+    stops: Sequence[str] = (),
 ) -> list[Generation]:
     """Return *frozen*'s greedy continuation of each prompt, through the builder that bridged prompts use."""
     texts = [frozen.encode(prompt) for prompt in prompts]
     generations: dict[int, Generation] = {}
-    for rows in batch_plan([len(text) for text in texts], batch_size=batch_size):
-        sequences = build_sequences([texts[row] for row in rows], num_slots=0, special=frozen.special)
-        embedded_BTE = embed(sequences, table_VE=frozen.embedding_table, soft_BKE=None)
-        written = frozen.generate_greedy(embedded_BTE, max_new_tokens=max_new_tokens)
+    for rows in batch_plan([len(text) for text in texts], batch_size=batch_size, padded=padded):
+        sequences = build_sequences(
+            [texts[row] for row in rows], num_slots=0, special=frozen.special, start=length_of(prefix)
+        )
+        written = frozen.generate_greedy(
+            embed(sequences, table_VE=frozen.embedding_table, soft_BKE=None),
+            max_new_tokens=max_new_tokens,
+            lengths=sequences.lengths,
+            prefix=prefix,
+            stops=stops,
+        )
         generations.update(zip(rows, written, strict=True))
     return [generations[row] for row in range(len(texts))]
 
@@ -38,6 +52,9 @@ def cached_alone(
     threads: int,
     cache_dir: Path,
     note: Callable[[str], object],
+    padded: bool = False,
+    prefix: Prefix | None = None,
+    stops: Sequence[str] = (),
 ) -> list[Generation]:
     """Return what :func:`generate_alone` does, from *cache_dir* where it was made before.
 
@@ -48,12 +65,17 @@ def cached_alone(
     """
     key = {
         "format": _FORMAT,
-        "model_sha256": frozen.sha256,
+        "model": frozen.sha256 or f"{frozen.name}@{frozen.revision}",
         "prompts_sha256": hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest(),
         "decoding": "greedy",
         "max_new_tokens": max_new_tokens,
         "batch_size": batch_size,
         "threads": threads,
+        "padded": padded,
+        "prefix": [] if prefix is None else list(prefix.token_ids),
+        "stops": list(stops),
+        "dtype": str(frozen.embedding_table.dtype),
+        "device": frozen.device.type,
     }
     path = cache_dir / f"{_digest(key)}.json"
     if path.is_file():
@@ -61,17 +83,29 @@ def cached_alone(
         if kept is not None:
             return kept
         note(f"[Baselines] cache entry {path.name} is damaged; generating again")
-    made = generate_alone(frozen, prompts, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    made = generate_alone(
+        frozen,
+        prompts,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        padded=padded,
+        prefix=prefix,
+        stops=stops,
+    )
     rows = [[list(one.token_ids), one.finish] for one in made]
     write_whole(path, json.dumps({"key": key, "rows_sha256": _digest(rows), "rows": rows}).encode())
     return made
 
 
-def batch_plan(lengths: Sequence[int], *, batch_size: int) -> list[list[int]]:
-    """Return row numbers in batches of one length each, so that no batch needs padding.
+def batch_plan(lengths: Sequence[int], *, batch_size: int, padded: bool = False) -> list[list[int]]:
+    """Return row numbers in batches: of one length each, or *padded*, all full but the last.
 
-    The plan is a function of the lengths alone: shortest first, rows of a length in their order.
+    The plan is a function of the lengths alone: shortest first, rows of a length in their order. Prompts of
+    real questions are nearly all of different lengths, so that batches of one length would hold few rows.
     """
+    if padded:
+        order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+        return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
     plan: list[list[int]] = []
     for length in sorted(set(lengths)):
         rows = [row for row, one in enumerate(lengths) if one == length]

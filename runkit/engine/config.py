@@ -46,14 +46,26 @@ class TaskConfig(_Section):
     name: str = "pricelist"
     seed: _Count = 7
     """Seed of the problems, apart from the run's seed: runs of any seed are scored on the same problems."""
+    dataset: str = "openai/gsm8k"
+    """For ``gsm8k``: a data set on the hub, or a local folder that ``datasets`` can load."""
+    train_file: str = ""
+    """For ``gsm8k``: local JSONL with the fields question and answer, in place of the data set's train."""
+    test_file: str = ""
+    few_shot: _Count = 8
+    """For ``gsm8k``: worked examples before every question, drawn from train with ``task.seed``."""
 
 
 class PairConfig(_Section):
     """Which two frozen models, and what is read from the source."""
 
     source: str = "pocket/source"
-    """``pocket/source`` or a local folder that transformers can load."""
+    """``pocket/source``, a local folder that transformers can load, or a name on the hub."""
     target: str = "pocket/target"
+    source_revision: str = "main"
+    """Branch, tag or commit of a model on the hub; the run records the commit."""
+    target_revision: str = "main"
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    """Of both frozen models; the bridge is always trained in fp32."""
     source_layers: Annotated[str, StringConstraints(pattern=r"^\d+(,\d+)*$")] = "1,3"
     """Tapped hidden states, concatenated; 0 is the embedding, n the output of layer n."""
 
@@ -145,6 +157,9 @@ class EvalConfig(_Section):
     test_items: _Positive = 500
     """Problems of the final evaluation; never used for a choice."""
     batch_size: _Positive = 128
+    batches: Literal["one_length", "padded"] = "one_length"
+    """What a batch holds: prompts of one length, or prompts of any length padded on the right. With questions
+    of many lengths, as in ``gsm8k``, batches of one length are nearly empty and slow."""
     max_new_tokens: _Positive = 28
 
 
@@ -152,6 +167,8 @@ class ComputeConfig(_Section):
     """How the machine is used; fixed in the configuration because sums depend on it in the last bit."""
 
     threads: _Positive = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` is CUDA where there is one, and the CPU for the embedded pair, whose runs repeat."""
 
 
 class TrainConfig(_Section):
@@ -191,6 +208,21 @@ class Preset(_Section):
     name: str
     notes: PresetNotes
     config: TrainConfig
+
+
+_DATA_KEYS = ("task.dataset", "task.train_file", "task.test_file", "task.few_shot")
+_LATER_KEYS = frozenset(
+    {
+        *_DATA_KEYS,
+        "eval.batches",
+        "pair.source_revision",
+        "pair.target_revision",
+        "pair.dtype",
+        "compute.device",
+    }
+)
+"""Keys that are younger than the first runs of the price list. Where they have their default, the effective
+form of a price-list run does not hold them, so that the digests of those runs stay what they were."""
 
 
 def preset_names() -> tuple[str, ...]:
@@ -288,12 +320,22 @@ def inert(config: TrainConfig) -> dict[str, str]:
         reasons["train.patience_evals"] = "train.steps end before patience could run out"
     if config.optim.warmup_steps >= config.train.steps:
         reasons["optim.decay"] = "train.steps end within optim.warmup_steps"
+    if config.task.name == "pricelist":
+        given = flatten(config).items() - flatten(TrainConfig()).items()
+        reasons |= {key: "the price list reads no data" for key, _ in given if key in _DATA_KEYS}
     return reasons
 
 
 def effective(config: TrainConfig) -> Flat:
     """Return the flat configuration without its inert keys: what this run really depends on."""
-    without = inert(config)
+    without = {*inert(config)}
+    if config.task.name == "pricelist":
+        default = flatten(TrainConfig())
+        without |= {
+            key
+            for key, value in flatten(config).items()
+            if key in _LATER_KEYS & default.keys() and value == default[key]
+        }
     return {key: value for key, value in flatten(config).items() if key not in without}
 
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from runkit.engine.baselines import batch_plan
 from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.bridge.scale import Scale
-from runkit.engine.pair import FrozenModel, Generation, States
+from runkit.engine.pair import FrozenModel, Generation, Prefix, States, length_of
 from runkit.engine.prompts import build_sequences, embed
-from runkit.engine.tasks.base import Item, Outcome, Task, outcome
+from runkit.engine.tasks.base import Item, Outcome, Task, before_stop, outcome
 
 
 class Counts(NamedTuple):
@@ -51,6 +51,8 @@ class Scored(NamedTuple):
     extracted: str
     outcome: Outcome
     finish: str
+    flexible: str | None = None
+    """A more lenient extraction, recorded where the task has one; it decides nothing."""
 
 
 class BridgeInputs(NamedTuple):
@@ -61,6 +63,8 @@ class BridgeInputs(NamedTuple):
     noise_IKE: Tensor
     target_texts: tuple[tuple[int, ...], ...]
     """Token ids of what follows the soft tokens."""
+    prefix: Prefix | None = None
+    """What the target reads before the soft tokens."""
 
 
 @contextmanager
@@ -84,6 +88,8 @@ def bridged_generations(
     scale: Scale,
     batch_size: int,
     max_new_tokens: int,
+    padded: bool = False,
+    stops: Sequence[str] = (),
 ) -> list[Generation]:
     """Return the target's greedy continuation of each item's soft tokens and text.
 
@@ -93,24 +99,33 @@ def bridged_generations(
     read = list(range(len(inputs.target_texts))) if states_from is None else list(states_from)
     generations: dict[int, Generation] = {}
     with evaluation_mode(bridge), torch.no_grad():
-        for rows in batch_plan([len(text) for text in inputs.target_texts], batch_size=batch_size):
-            states = pick(inputs.states, [read[row] for row in rows])
-            raw_BKE = bridge(states.states_BNS, states.keep_BN, inputs.noise_IKE[rows], steps=steps)
+        lengths = [len(text) for text in inputs.target_texts]
+        for rows in batch_plan(lengths, batch_size=batch_size, padded=padded):
+            states = pick(inputs.states, [read[row] for row in rows], device=target.device)
+            noise_BKE = inputs.noise_IKE[rows].to(target.device)
+            raw_BKE = bridge(states.states_BNS, states.keep_BN, noise_BKE, steps=steps)
             soft_BKE = scale(raw_BKE)
             sequences = build_sequences(
                 [inputs.target_texts[row] for row in rows],
                 num_slots=soft_BKE.shape[1],
                 special=target.special,
+                start=length_of(inputs.prefix),
             )
-            embedded_BTE = embed(sequences, table_VE=target.embedding_table, soft_BKE=soft_BKE)
-            written = target.generate_greedy(embedded_BTE, max_new_tokens=max_new_tokens)
+            written = target.generate_greedy(
+                embed(sequences, table_VE=target.embedding_table, soft_BKE=soft_BKE),
+                max_new_tokens=max_new_tokens,
+                lengths=sequences.lengths,
+                prefix=inputs.prefix,
+                stops=stops,
+            )
             generations.update(zip(rows, written, strict=True))
     return [generations[row] for row in range(len(inputs.target_texts))]
 
 
-def pick(states: States, rows: Sequence[int]) -> States:
-    """Return the states of *rows*, in their order."""
-    return States(states.states_BNS[list(rows)], states.keep_BN[list(rows)])
+def pick(states: States, rows: Sequence[int], *, device: torch.device) -> States:
+    """Return the states of *rows*, in their order, in fp32 on *device*."""
+    chosen = list(rows)
+    return States(states.states_BNS[chosen].to(device).float(), states.keep_BN[chosen].to(device))
 
 
 def derangement(num_items: int) -> tuple[int, ...]:
@@ -125,12 +140,13 @@ def derangement(num_items: int) -> tuple[int, ...]:
 def score(
     task: Task, frozen: FrozenModel, items: Sequence[Item], generations: Sequence[Generation]
 ) -> list[Scored]:
-    """Return text, extraction and verdict of each generation."""
+    """Return text up to a stop string, extractions and verdict of each generation."""
     scored = []
     for item, generation in zip(items, generations, strict=True):
-        text = frozen.decode(generation.token_ids)
+        text = before_stop(frozen.decode(generation.token_ids), task.stops)
         extracted = task.extract(text)
-        scored.append(Scored(text, extracted, outcome(extracted, item.gold), generation.finish))
+        verdict = outcome(extracted, item.gold)
+        scored.append(Scored(text, extracted, verdict, generation.finish, task.extract_flexibly(text)))
     return scored
 
 

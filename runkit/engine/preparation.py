@@ -9,19 +9,28 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from runkit.engine import noise
+from runkit.engine import limits, noise
 from runkit.engine.baselines import cached_alone
 from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, score
-from runkit.engine.pair import FrozenModel, States, load_frozen
+from runkit.engine.pair import (
+    FrozenModel,
+    Prefix,
+    States,
+    available_bytes,
+    load_frozen,
+    shape_before_loading,
+    shape_of,
+)
 from runkit.engine.prompts import prompt_text
-from runkit.engine.tasks import Item, Split, Task, load_task
+from runkit.engine.tasks import Item, Split, Task, Wording, load_task
 from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
 
 _STATES_BATCH = 256
@@ -47,6 +56,7 @@ class Prepared:
     task: Task
     source: FrozenModel
     target: FrozenModel
+    wording: Wording
     scale: Scale
     dev: Measured
     test: Measured
@@ -54,9 +64,10 @@ class Prepared:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the problems of the test and the dev split, in that order."""
+        """SHA-256 over the problems of the test and the dev split, in that order, and the examples if any."""
         items = [*self.test.items, *self.dev.items]
         text = "".join(json.dumps(list(item), ensure_ascii=False) + "\n" for item in items)
+        text += self.wording.prefix
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -68,14 +79,15 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         TrainingStopped: A model cannot be bridged.
         StorageFailed: The cache cannot be written.
     """
-    builder = _Builder(
-        config, load_task(config.task.name), load_frozen(config.pair.source), load_frozen(config.pair.target)
-    )
+    task = load_task(**config.task.model_dump(exclude={"seed"}))
+    builder = _Builder(config, task, *_load_pair(config))
+    builder.check_limits()
     scale = Scale(median_row_rms(builder.target.embedding_table), exact=config.bridge.rms == "exact")
     return Prepared(
         task=builder.task,
         source=builder.source,
         target=builder.target,
+        wording=builder.wording,
         scale=scale,
         dev=builder.measured("dev", config.eval.dev_items, cache_dir, note),
         test=builder.measured("test", config.eval.test_items, cache_dir, note),
@@ -87,7 +99,7 @@ def new_bridge(config: TrainConfig, prepared: Prepared) -> DiTBridge:
     """Return the bridge at initialisation, a function of the seed; the caller's generator is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return DiTBridge(
+        bridge = DiTBridge(
             source_width=prepared.trainer.pool.states.states_BNS.shape[2],
             target_width=prepared.target.embedding_table.shape[1],
             width=config.bridge.width,
@@ -97,6 +109,24 @@ def new_bridge(config: TrainConfig, prepared: Prepared) -> DiTBridge:
             slot_positions=config.bridge.slot_positions,
             conditioning=config.bridge.conditioning,
         )
+    return bridge.to(prepared.target.device)
+
+
+def _load_pair(config: TrainConfig) -> tuple[FrozenModel, FrozenModel]:
+    """Return source and target, or refuse before loading when the weights alone do not fit."""
+    pair, device = config.pair, config.compute.device
+    roles = ((pair.source, pair.source_revision), (pair.target, pair.target_revision))
+    shapes = [shape_before_loading(name, revision=at, dtype=pair.dtype) for name, at in roles]
+    place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
+    _check_memory(limits.weight_bytes(*shapes), place)
+    source, target = (load_frozen(name, revision=at, dtype=pair.dtype, device=device) for name, at in roles)
+    return source, target
+
+
+def _check_memory(needed: Mapping[str, int], place: torch.device) -> None:
+    free = available_bytes(place)
+    if free is not None:
+        limits.refuse_what_does_not_fit(needed, available_bytes=free, where=f"this machine's {place.type}")
 
 
 @dataclass(frozen=True)
@@ -106,6 +136,77 @@ class _Builder:
     source: FrozenModel
     target: FrozenModel
 
+    @cached_property
+    def wording(self) -> Wording:
+        return self.task.wording(seed=self.config.task.seed)
+
+    @cached_property
+    def source_prefix(self) -> Prefix | None:
+        return self.source.read_prefix(self.wording.prefix)
+
+    @cached_property
+    def target_prefix(self) -> Prefix | None:
+        return self.target.read_prefix(self.wording.prefix)
+
+    @property
+    def bridged_prefix(self) -> Prefix | None:
+        """What the target reads before soft tokens: in ``soft_only`` mode nothing."""
+        return self.target_prefix if self.config.prompt.mode == "soft_plus_text" else None
+
+    @cached_property
+    def layers(self) -> list[int]:
+        return [int(layer) for layer in self.config.pair.source_layers.split(",")]
+
+    def prefix_length(self, frozen: FrozenModel) -> int:
+        """Return the number of tokens before a row's own, without reading them."""
+        return 1 + len(frozen.encode(self.wording.prefix))
+
+    def check_limits(self) -> None:
+        """Refuse the run when a sequence is longer than a context or the memory is too small."""
+        config = self.config
+        train = self.items("train", config.train.pool_items)
+        measured = [
+            *self.items("dev", config.eval.dev_items),
+            *self.items("test", config.eval.test_items),
+        ]
+        answers = 1 + max(len(self.target.encode(item.answer)) for item in train)
+        rows = {
+            "train": max(map(len, self.target_texts(train))),
+            "eval": max(map(len, self.target_texts(measured))),
+        }
+        soft, new = config.bridge.num_soft_tokens, config.eval.max_new_tokens
+        examples = self.prefix_length(self.target) if config.prompt.mode == "soft_plus_text" else 1
+        for text, tail in ((rows["train"], {"answer": answers}), (rows["eval"], {"new": new})):
+            parts = {"begin or examples": examples, "soft": soft, "prompt": text, **tail}
+            limits.refuse_what_is_too_long(self.target.name, context=self.target.context, parts=parts)
+        alone = [self.wording.opening + item.question + config.prompt.instruction for item in measured]
+        for frozen in (self.source, self.target):
+            prompt = max(len(frozen.encode(text)) for text in alone)
+            parts = {"begin or examples": self.prefix_length(frozen), "prompt": prompt, "new": new}
+            limits.refuse_what_is_too_long(frozen.name, context=frozen.context, parts=parts)
+        longest = 1 + max(len(self.source.encode(item.question)) for item in [*train, *measured])
+        shapes, tapped = (shape_of(self.source.model), shape_of(self.target.model)), len(self.layers)
+        load = limits.Workload(
+            bridge_parameters=limits.bridge_parameters(
+                width=config.bridge.width,
+                depth=config.bridge.depth,
+                source_width=tapped * shapes[0].width,
+                target_width=shapes[1].width,
+            ),
+            num_states=(len(train) + len(measured)) * longest,
+            tapped_layers=tapped,
+            prefix_positions=max(map(self.prefix_length, (self.source, self.target))),
+            train_batch=config.train.batch_size,
+            train_positions=soft + rows["train"] + answers,
+            train_answers=answers,
+            eval_batch=config.eval.batch_size,
+            eval_positions=soft + rows["eval"] + new,
+        )
+        needed = limits.run_bytes(*shapes, load)
+        if self.target.device.type != "cpu":  # the states wait on the host
+            _check_memory({"source states": needed.pop("source states")}, torch.device("cpu"))
+        _check_memory(needed, self.target.device)
+
     def items(self, split: Split, num_items: int) -> tuple[Item, ...]:
         seed = self.config.task.seed
         return tuple(self.task.item(seed=seed, split=split, index=index) for index in range(num_items))
@@ -114,10 +215,10 @@ class _Builder:
         self, split: Split, num_items: int, cache_dir: Path, note: Callable[[str], object]
     ) -> Measured:
         items = self.items(split, num_items)
-        instruction = self.config.prompt.instruction
-        questions = [item.question + instruction for item in items]
+        instruction, opening = self.config.prompt.instruction, self.wording.opening
+        questions = [opening + item.question + instruction for item in items]
 
-        def alone(frozen: FrozenModel, prompts: Sequence[str]) -> list[Scored]:
+        def alone(frozen: FrozenModel, prompts: Sequence[str], prefix: Prefix | None) -> list[Scored]:
             generations = cached_alone(
                 frozen,
                 prompts,
@@ -126,19 +227,22 @@ class _Builder:
                 threads=self.config.compute.threads,
                 cache_dir=cache_dir,
                 note=note,
+                padded=self.config.eval.batches == "padded",
+                prefix=prefix,
+                stops=self.task.stops,
             )
             return score(self.task, frozen, items, generations)
 
         controls = {}
         if self.config.prompt.mode == "soft_only":
-            controls["no_soft_tokens"] = alone(self.target, [instruction] * len(items))
+            controls["no_soft_tokens"] = alone(self.target, [instruction] * len(items), None)
         return Measured(
             split=split,
             items=items,
             inputs=self.bridge_inputs(split, items),
             alone={
-                "source_alone": alone(self.source, questions),
-                "target_alone": alone(self.target, questions),
+                "source_alone": alone(self.source, questions, self.source_prefix),
+                "target_alone": alone(self.target, questions, self.target_prefix),
             },
             controls=controls,
         )
@@ -152,17 +256,25 @@ class _Builder:
             shape=(self.config.bridge.num_soft_tokens, self.target.embedding_table.shape[1]),
             std=self.config.sampler.noise_std,
         )
-        return BridgeInputs(self.source_states(items), drawn, self.target_texts(items))
+        return BridgeInputs(self.source_states(items), drawn, self.target_texts(items), self.bridged_prefix)
 
     def source_states(self, items: Sequence[Item]) -> States:
-        """Return the states of all questions, padded to one length; batches follow a fixed plan."""
-        layers = [int(layer) for layer in self.config.pair.source_layers.split(",")]
-        texts = [self.source.encode(item.question) for item in items]
+        """Return the states of all questions, padded to one length; batches follow a fixed plan.
+
+        Where there are worked examples, the source reads them before the question; their states are not kept.
+        """
+        texts = [self.source.encode(self.wording.opening + item.question) for item in items]
         longest = 1 + max(map(len, texts))
-        states_INS = torch.zeros(len(texts), longest, len(layers) * self.source.embedding_table.shape[1])
+        table_VE, prefix = self.source.embedding_table, self.source_prefix
+        states_INS = torch.zeros(
+            len(texts), longest, len(self.layers) * table_VE.shape[1], dtype=table_VE.dtype
+        )
         keep_IN = torch.zeros(len(texts), longest, dtype=torch.bool)
-        for first in range(0, len(texts), _STATES_BATCH):
-            part = self.source.hidden_states(texts[first : first + _STATES_BATCH], layers=layers)
+        batch_size = _STATES_BATCH if prefix is None else self.config.eval.batch_size
+        for first in range(0, len(texts), batch_size):
+            part = self.source.hidden_states(
+                texts[first : first + batch_size], layers=self.layers, prefix=prefix
+            )
             rows, length = part.keep_BN.shape
             states_INS[first : first + rows, :length] = part.states_BNS
             keep_IN[first : first + rows, :length] = part.keep_BN
@@ -170,7 +282,8 @@ class _Builder:
 
     def target_texts(self, items: Sequence[Item]) -> tuple[tuple[int, ...], ...]:
         mode, instruction = self.config.prompt.mode, self.config.prompt.instruction
-        texts = [prompt_text(question=item.question, instruction=instruction, mode=mode) for item in items]
+        questions = [self.wording.opening + item.question for item in items]
+        texts = [prompt_text(question=one, instruction=instruction, mode=mode) for one in questions]
         return tuple(self.target.encode(text) for text in texts)
 
     def teacher_ids(self, item: Item) -> tuple[int, ...]:
@@ -207,4 +320,5 @@ class _Builder:
             noise_std=config.sampler.noise_std,
             scale=scale,
             grad_clip_norm=config.optim.grad_clip_norm,
+            prefix=self.bridged_prefix,
         )

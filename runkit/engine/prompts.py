@@ -1,7 +1,9 @@
 """The one builder of input sequences, for training and for evaluation alike; it embeds nothing itself.
 
-A sequence reads ``[BOS] S_1..S_K text answer EOS``. Text is the question with the instruction
-(``soft_plus_text``) or the instruction alone (``soft_only``); K is 0 for a model on its own. Evaluation
+A sequence reads ``[BOS] F S_1..S_K text answer EOS``. F are worked examples or nothing; it is the same for
+all rows, stands first so that it is read once and shared, and is not part of the rows built here. Text is
+the question with the instruction (``soft_plus_text``) or the instruction alone (``soft_only``, without F);
+K is 0 for a model on its own. Evaluation
 builds the same rows without the answer. Padding stands on the right only, after everything that counts,
 so positions are 0, 1, 2, … without a gap and causal attention never sees a pad.
 
@@ -23,23 +25,31 @@ PromptMode = Literal["soft_plus_text", "soft_only"]
 class SpecialTokens(NamedTuple):
     """Token ids that a sequence is framed with."""
 
-    bos: int
+    bos: int | None
+    """None for a tokenizer that has none: a sequence then begins with what comes next."""
     eos: int
     pad: int
 
 
 class Sequences(NamedTuple):
-    """A batch of rows; the columns 1..K are slots for soft tokens and hold padding ids."""
+    """A batch of rows; K columns are slots for soft tokens and hold padding ids."""
 
     token_ids_BT: Tensor
     position_ids_BT: Tensor
     real_BT: Tensor
     """False at the padding on the right, True at slots and tokens."""
+    first_slot: int
+    """Column of the first slot: 1 after BOS, 0 where the shared prefix holds it or there is none."""
     num_slots: int
     predicting_A: Tensor
     """Flat indices ``b * T + t`` of the positions whose prediction is supervised."""
     labels_A: Tensor
     """The token that each of them should predict: the answer, then EOS; never BOS, never padding."""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The number of slots and tokens of each row, padding not counted."""
+        return tuple(self.real_BT.sum(dim=1).tolist())
 
 
 def prompt_text(*, question: str, instruction: str, mode: PromptMode) -> str:
@@ -53,6 +63,7 @@ def build_sequences(
     num_slots: int,
     special: SpecialTokens,
     answers: Sequence[Sequence[int]] | None = None,
+    start: int = 0,
 ) -> Sequences:
     """Return the batch for tokenised *texts*, with *answers* for training and without for evaluation.
 
@@ -60,8 +71,10 @@ def build_sequences(
         texts: Token ids of each row's text, without special tokens.
         num_slots: K, the same for all rows.
         answers: Token ids of each row's answer, without EOS, which is appended and supervised.
+        start: Number of tokens in the shared prefix before the rows; it holds BOS, so the rows then do not.
     """
-    heads = [[special.bos, *([special.pad] * num_slots), *text] for text in texts]
+    begin = [] if special.bos is None or start > 0 else [special.bos]
+    heads = [[*begin, *([special.pad] * num_slots), *text] for text in texts]
     tails = [[] for _ in texts] if answers is None else [[*answer, special.eos] for answer in answers]
     rows = [head + tail for head, tail in zip(heads, tails, strict=True)]
     length = max(map(len, rows))
@@ -72,8 +85,9 @@ def build_sequences(
     ]
     return Sequences(
         token_ids_BT=torch.tensor([row + [special.pad] * (length - len(row)) for row in rows]),
-        position_ids_BT=torch.arange(length).expand(len(rows), length),
+        position_ids_BT=torch.arange(start, start + length).expand(len(rows), length),
         real_BT=torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows]),
+        first_slot=len(begin),
         num_slots=num_slots,
         predicting_A=torch.tensor(predicting, dtype=torch.long),
         labels_A=torch.tensor([token for tail in tails for token in tail], dtype=torch.long),
@@ -89,7 +103,8 @@ def embed(sequences: Sequences, *, table_VE: Tensor, soft_BKE: Tensor | None) ->
     num_soft = 0 if soft_BKE is None else soft_BKE.shape[1]
     if num_soft != sequences.num_slots:
         raise ValueError(f"{num_soft} soft tokens for {sequences.num_slots} slots")
-    embedded_BTE = functional.embedding(sequences.token_ids_BT, table_VE)
+    embedded_BTE = functional.embedding(sequences.token_ids_BT.to(table_VE.device), table_VE)
     if soft_BKE is None:
         return embedded_BTE
-    return torch.cat([embedded_BTE[:, :1], soft_BKE, embedded_BTE[:, 1 + num_soft :]], dim=1)
+    first, after = sequences.first_slot, sequences.first_slot + num_soft
+    return torch.cat([embedded_BTE[:, :first], soft_BKE.to(table_VE), embedded_BTE[:, after:]], dim=1)

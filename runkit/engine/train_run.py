@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from runkit.engine import noise
 from runkit.engine.checkpoint import load_into, snapshot, write_checkpoint
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import Counts, Scored, bridged_generations, count, derangement, score
-from runkit.engine.pair import assert_frozen
+from runkit.engine.pair import FrozenModel, assert_frozen
 from runkit.engine.preparation import Measured, Prepared, new_bridge, prepare
 from runkit.engine.reporter import Reporter
 from runkit.engine.resumption import STATE, SavedState, read_state, restore, saved_state, write_state
@@ -382,6 +383,8 @@ class _Run:
             scale=self.prepared.scale,
             batch_size=self.config.eval.batch_size,
             max_new_tokens=self.config.eval.max_new_tokens,
+            padded=self.config.eval.batches == "padded",
+            stops=self.prepared.task.stops,
         )
         return score(self.prepared.task, self.prepared.target, measured.items, generations)
 
@@ -405,6 +408,8 @@ def _dump_row(
     for system, one in scored.items():
         name = system.removesuffix("_alone")
         row[f"{name}_extracted"] = one.extracted
+        if one.flexible is not None:
+            row[f"{name}_flexible"] = one.flexible
         row[f"{name}_full"] = one.text
         row[f"{name}_finish"] = one.finish
     return {**row, "noise_draw": noise.EVALUATION_DRAW, "checkpoint_step": checkpoint_step}
@@ -430,9 +435,15 @@ def identities(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
     """Return which models and which problems the run is about."""
     models = {"source": prepared.source, "target": prepared.target}
     return {
-        "models": {role: {"name": one.name, "sha256": one.sha256} for role, one in models.items()},
+        "models": {role: _identity(one) for role, one in models.items()},
         "data": {"name": prepared.task.name, "seed": config.task.seed, "fingerprint": prepared.fingerprint},
     }
+
+
+def _identity(model: FrozenModel) -> dict[str, str | None]:
+    if model.revision is not None:
+        return {"name": model.name, "revision": model.revision}
+    return {"name": model.name, "sha256": model.sha256}
 
 
 def _one_line(error: BaseException) -> str:
@@ -446,6 +457,8 @@ def fixed_arithmetic(threads: int) -> Iterator[None]:
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
+    if torch.cuda.is_available():  # cuBLAS refuses to be deterministic without it
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     try:
         yield

@@ -20,7 +20,7 @@ from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.bridge.flow import sample_euler
 from runkit.engine.bridge.scale import Scale, row_rms
 from runkit.engine.evaluate import pick
-from runkit.engine.pair import FrozenModel, States
+from runkit.engine.pair import FrozenModel, Prefix, States, length_of
 from runkit.engine.prompts import build_sequences, embed
 from runkit.errors import TrainingStopped
 
@@ -97,6 +97,8 @@ class Trainer:
     noise_std: float
     scale: Scale
     grad_clip_norm: float
+    prefix: Prefix | None = None
+    """What the target reads before the soft tokens, the same as in evaluations."""
 
     def start(self, bridge: DiTBridge, *, weight_decay: float) -> TrainState:
         """Return the state before the first step."""
@@ -119,7 +121,10 @@ class Trainer:
         )
         terms, rms_ratio = self._terms(state.bridge, rows, draw=noise.EVALUATION_DRAW + 1 + epoch)
         _assert_finite(terms, step)
-        loss = sum((getattr(self.weights, name) * term for name, term in terms.items()), torch.zeros(()))
+        loss = sum(
+            (getattr(self.weights, name) * term for name, term in terms.items()),
+            torch.zeros((), device=self.target.device),
+        )
         learning_rate = self.schedule.at(step)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -138,7 +143,7 @@ class Trainer:
         )
 
     def _terms(self, bridge: DiTBridge, rows: Sequence[int], *, draw: int) -> tuple[dict[str, Tensor], float]:
-        states = pick(self.pool.states, rows)
+        states = pick(self.pool.states, rows, device=self.target.device)
         condition = bridge.condition(states.states_BNS, states.keep_BN)
         noise_BKE = self._noise(rows, draw)
 
@@ -164,10 +169,13 @@ class Trainer:
             num_slots=soft_BKE.shape[1],
             special=self.target.special,
             answers=[self.pool.answers[row] for row in rows],
+            start=length_of(self.prefix),
         )
         embedded_BTE = embed(sequences, table_VE=self.target.embedding_table, soft_BKE=soft_BKE)
-        logits_AV = self.target.logits(embedded_BTE, sequences.position_ids_BT, sequences.predicting_A)
-        return losses.nll(logits_AV, sequences.labels_A)
+        logits_AV = self.target.logits(
+            embedded_BTE, sequences.position_ids_BT, sequences.predicting_A, prefix=self.prefix
+        )
+        return losses.nll(logits_AV, sequences.labels_A.to(logits_AV.device))
 
     def _noise(self, rows: Sequence[int], draw: int) -> Tensor:
         return noise.batch_noise(
@@ -177,15 +185,16 @@ class Trainer:
             draw=draw,
             shape=(len(self.pool.teacher_ids[0]), self.target.embedding_table.shape[1]),
             std=self.noise_std,
-        )
+        ).to(self.target.device)
 
     def _times(self, rows: Sequence[int], draw: int) -> Tensor:
         ids = [self.pool.item_ids[row] for row in rows]
-        return noise.batch_times(run_seed=self.run_seed, split="train", item_ids=ids, draw=draw)
+        times_B = noise.batch_times(run_seed=self.run_seed, split="train", item_ids=ids, draw=draw)
+        return times_B.to(self.target.device)
 
     def _teacher(self, rows: Sequence[int]) -> Tensor:
-        ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows])
-        return self.target.embedding_table[ids_BK] / self.scale.rms
+        ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows], device=self.target.device)
+        return self.target.embedding_table[ids_BK].float() / self.scale.rms
 
 
 def batch_rows(step: int, *, pool_items: int, batch_size: int, run_seed: int) -> tuple[list[int], int]:

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from runkit.engine.pair import FrozenModel, States, assert_frozen, folder_sha256, load_frozen
+from runkit.engine.origin import folder_sha256
+from runkit.engine.pair import FrozenModel, States, assert_frozen, load_frozen
 from runkit.engine.prompts import build_sequences, embed
 from runkit.errors import TrainingStopped, UnknownName
 

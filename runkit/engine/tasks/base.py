@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
 Split = Literal["train", "dev", "test"]
@@ -23,12 +24,30 @@ class Item(NamedTuple):
     """What a correct generation extracts to; compared as a string."""
 
 
+class Wording(NamedTuple):
+    """What stands around a question, the same for all items and all systems."""
+
+    prefix: str
+    """Before everything else, worked examples for instance; static, so that it is read once and shared."""
+    opening: str
+    """Directly before the question."""
+
+
 class Task(Protocol):
     """Problems that are a pure function of (seed, split, index)."""
 
     @property
     def name(self) -> str:
         """The name in ``task.name``."""
+        ...
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Strings at which a generation ends; the text before the first of them is scored."""
+        ...
+
+    def wording(self, *, seed: int) -> Wording:
+        """Return what stands around every question."""
         ...
 
     def item(self, *, seed: int, split: Split, index: int) -> Item:
@@ -38,6 +57,15 @@ class Task(Protocol):
     def extract(self, text: str) -> str:
         """Return the answer that *text* states, or :data:`INVALID` when it states none."""
         ...
+
+    def extract_flexibly(self, text: str) -> str | None:
+        """Return a second, more lenient reading that is recorded and decides nothing; None: there is none."""
+        ...
+
+
+def before_stop(text: str, stops: Sequence[str]) -> str:
+    """Return *text* up to the first of *stops*: what follows answers a question that nobody asked."""
+    return text[: min((at for at in map(text.find, stops) if at >= 0), default=len(text))]
 
 
 def outcome(extracted: str, gold: str) -> Outcome:

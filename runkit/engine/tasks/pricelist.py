@@ -15,7 +15,7 @@ import random
 import re
 from typing import NamedTuple
 
-from runkit.engine.tasks.base import INVALID, Item, Split
+from runkit.engine.tasks.base import INVALID, Item, Split, Wording
 
 PRICES: dict[str, int] = {
     "pens": 4, "cups": 2, "hats": 7, "mugs": 5, "bags": 9, "maps": 3, "keys": 6, "jars": 8,
@@ -52,6 +52,7 @@ class PriceList:
     """The task as the engine sees it; it has no state."""
 
     name = "pricelist"
+    stops: tuple[str, ...] = ()
 
     def item(self, *, seed: int, split: Split, index: int) -> Item:
         """Return problem *index* of *split*, see :class:`runkit.engine.tasks.base.Task`."""
@@ -64,6 +65,13 @@ class PriceList:
                 return Item(
                     id=f"{split}-{index}", question=text, answer=answer(bought), gold=str(total(bought))
                 )
+
+    def wording(self, *, seed: int) -> Wording:
+        """Return nothing: a question stands alone."""
+        return Wording(prefix="", opening="")
+
+    def extract_flexibly(self, text: str) -> None:
+        """Return None: answers have one form only."""
 
     def extract(self, text: str) -> str:
         """Return the first ``#### n`` without commas and trailing dot, or ``[invalid]``."""
