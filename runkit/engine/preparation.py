@@ -19,7 +19,7 @@ from runkit.engine.baselines import cached_alone
 from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.config import TrainConfig
-from runkit.engine.evaluate import BridgeInputs, Scored, score
+from runkit.engine.evaluate import BridgeInputs, Scored, bridged_generations, score
 from runkit.engine.pair import (
     FrozenModel,
     Prefix,
@@ -127,6 +127,29 @@ def _check_memory(needed: Mapping[str, int], place: torch.device) -> None:
     free = available_bytes(place)
     if free is not None:
         limits.refuse_what_does_not_fit(needed, available_bytes=free, where=f"this machine's {place.type}")
+
+
+def bridged(
+    config: TrainConfig,
+    prepared: Prepared,
+    bridge: DiTBridge,
+    inputs: BridgeInputs,
+    *,
+    states_from: Sequence[int] | None = None,
+) -> list[Generation]:
+    """Return what the bridged target writes for *inputs*, as *config* says that evaluations are made."""
+    return bridged_generations(
+        bridge,
+        prepared.target,
+        inputs,
+        states_from=states_from,
+        steps=config.sampler.eval_steps,
+        scale=prepared.scale,
+        batch_size=config.eval.batch_size,
+        max_new_tokens=config.eval.max_new_tokens,
+        padded=config.eval.batches == "padded",
+        stops=prepared.task.stops,
+    )
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from runkit.engine import config as configuration
 from runkit.engine import noise
 from runkit.engine.checkpoint import load_into, read_checkpoint
 from runkit.engine.config import TrainConfig
-from runkit.engine.evaluate import BridgeInputs, bridged_generations, score
+from runkit.engine.evaluate import BridgeInputs, score
 from runkit.engine.pair import Generation
-from runkit.engine.preparation import Measured, Prepared, new_bridge, prepare
+from runkit.engine.preparation import Measured, Prepared, bridged, new_bridge, prepare
 from runkit.engine.tasks.base import outcome
 from runkit.engine.train_run import BEST, LAST, assert_as_recorded, fixed_arithmetic, identities
 from runkit.errors import RunUnreadable
@@ -81,15 +81,7 @@ def evaluate_again(
     for draw in range(num_draws):
         with fixed_arithmetic(config.compute.threads):
             inputs = _with_draw(config, measured, draw)
-            generations = bridged_generations(
-                bridge,
-                prepared.target,
-                inputs,
-                steps=config.sampler.eval_steps,
-                scale=prepared.scale,
-                batch_size=config.eval.batch_size,
-                max_new_tokens=config.eval.max_new_tokens,
-            )
+            generations = bridged(config, prepared, bridge, inputs)
             items = _items(prepared, measured, generations)
         yield DrawnEvaluation(draw, checkpoint.step, items)
 

@@ -17,9 +17,9 @@ from runkit.engine import config as configuration
 from runkit.engine import noise
 from runkit.engine.checkpoint import load_into, snapshot, write_checkpoint
 from runkit.engine.config import TrainConfig
-from runkit.engine.evaluate import Counts, Scored, bridged_generations, count, derangement, score
+from runkit.engine.evaluate import Counts, Scored, count, derangement, score
 from runkit.engine.pair import FrozenModel, assert_frozen
-from runkit.engine.preparation import Measured, Prepared, new_bridge, prepare
+from runkit.engine.preparation import Measured, Prepared, bridged, new_bridge, prepare
 from runkit.engine.reporter import Reporter
 from runkit.engine.resumption import STATE, SavedState, read_state, restore, saved_state, write_state
 from runkit.engine.run_files import RunFiles, accuracy_line
@@ -374,17 +374,8 @@ class _Run:
         self._say(f"[Eval] Saved sample outputs to {self.files.samples(step, rows)}")
 
     def _bridged(self, measured: Measured, *, states_from: Sequence[int] | None = None) -> list[Scored]:
-        generations = bridged_generations(
-            self.state.bridge,
-            self.prepared.target,
-            measured.inputs,
-            states_from=states_from,
-            steps=self.config.sampler.eval_steps,
-            scale=self.prepared.scale,
-            batch_size=self.config.eval.batch_size,
-            max_new_tokens=self.config.eval.max_new_tokens,
-            padded=self.config.eval.batches == "padded",
-            stops=self.prepared.task.stops,
+        generations = bridged(
+            self.config, self.prepared, self.state.bridge, measured.inputs, states_from=states_from
         )
         return score(self.prepared.task, self.prepared.target, measured.items, generations)
 
