@@ -22,6 +22,7 @@ from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, bridged_generations, score
 from runkit.engine.pair import (
     FrozenModel,
+    Generation,
     Prefix,
     States,
     available_bytes,
