@@ -69,6 +69,9 @@ class PromptConfig(_Section):
 class BridgeConfig(_Section):
     """The trained network."""
 
+    kind: Literal["dit", "resampler", "linear"] = "dit"
+    """``dit`` integrates a velocity from noise; ``resampler`` asks with learned queries; ``linear`` is one
+    matrix on the means of K parts of the question, the floor."""
     conditioning: Literal["cross", "attn_pool", "mean"] = "cross"
     num_soft_tokens: _Positive = 8
     slot_positions: bool = True
@@ -168,6 +171,13 @@ class TrainConfig(_Section):
     train: TrainSection = TrainSection()
     eval: EvalConfig = EvalConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _the_bridge_can_learn(self) -> Self:
+        loss = self.loss
+        if self.bridge.kind != "dit" and loss.nll_weight == loss.prompt_alignment_weight == 0:
+            raise _unfit("a loss with a weight besides flow, which only the dit bridge has", "none")
+        return self
 
 
 class Ablates(_Section):
@@ -282,19 +292,30 @@ def flatten(config: TrainConfig) -> Flat:
 
 
 def inert(config: TrainConfig) -> dict[str, str]:
-    """Return the keys that cannot change this run, each with the reason."""
-    reasons: dict[str, str] = {}
+    """Return the keys that cannot change this run, each with the reason.
+
+    A key of :data:`IMPLIED` at its value is not named: it says nothing that the key's absence does not say.
+    """
+    flat = flatten(config)
+    reasons = _inert_for_the_kind(config)
     if config.train.patience_evals * config.train.eval_every_steps >= config.train.steps:
         reasons["train.patience_evals"] = "train.steps end before patience could run out"
     if config.optim.warmup_steps >= config.train.steps:
         reasons["optim.decay"] = "train.steps end within optim.warmup_steps"
-    return reasons
+    return {key: reason for key, reason in reasons.items() if key not in IMPLIED or flat[key] != IMPLIED[key]}
 
 
 def effective(config: TrainConfig) -> Flat:
-    """Return the flat configuration without its inert keys: what this run really depends on."""
+    """Return the flat configuration without its inert keys: what this run really depends on.
+
+    A key of :data:`IMPLIED` at its value is left out too.
+    """
     without = inert(config)
-    return {key: value for key, value in flatten(config).items() if key not in without}
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if key not in without and not (key in IMPLIED and value == IMPLIED[key])
+    }
 
 
 def digest(config: TrainConfig) -> str:
@@ -303,6 +324,40 @@ def digest(config: TrainConfig) -> str:
         effective(config), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+IMPLIED: Mapping[str, Scalar] = {
+    "bridge.kind": "dit",
+}
+"""What it means that a key is absent from an effective configuration.
+
+These keys are younger than runs in archives. At the value here they say what those runs did, so they are
+left out: a configuration has the same digest before and after the key came. They are not inert then (the
+bridge *is* a DiT), and a comparison reports them as changed, not as a consequence, when they differ. A
+value in this table can therefore never change.
+"""
+
+_KINDS_WITHOUT = {
+    "resampler": ("reads all source states by cross-attention", "has queries for slots", ()),
+    "linear": ("reads means of parts of the question", "has no slots", ("width", "depth", "heads")),
+}
+
+
+def _inert_for_the_kind(config: TrainConfig) -> dict[str, str]:
+    kind = config.bridge.kind
+    if kind == "dit":
+        return {}
+    reads, slots, unused = _KINDS_WITHOUT[kind]
+    reasons = {
+        "bridge.conditioning": f"the {kind} bridge {reads}",
+        "bridge.slot_positions": f"the {kind} bridge {slots}",
+        **{f"bridge.{key}": f"the {kind} bridge is one matrix" for key in unused},
+        "loss.flow_weight": f"the {kind} bridge has no velocity",
+    }
+    sampler = {
+        key: f"the {kind} bridge has no sampler" for key in flatten(config) if key.startswith("sampler.")
+    }
+    return {**reasons, **sampler}
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -340,7 +395,7 @@ def _from_flat(flat: Mapping[str, Any], *, origin: str) -> TrainConfig:
 
 
 def _wrong_value(one: Any, flat: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in one["loc"])
+    key = ".".join(str(part) for part in one["loc"]) or "the configuration"
     if one["type"] == "unfit":
         return f"{key} {one['msg']}"
     expected = _EXPECTED.get(one["type"], one["msg"]).format(**one.get("ctx", {}))

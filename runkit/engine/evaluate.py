@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from runkit.engine.baselines import batch_plan
-from runkit.engine.bridge.dit import DiTBridge
+from runkit.engine.bridge import Bridge, DiTBridge
 from runkit.engine.bridge.scale import Scale
 from runkit.engine.pair import FrozenModel, Generation, States
 from runkit.engine.prompts import build_sequences, embed
@@ -58,7 +58,8 @@ class BridgeInputs(NamedTuple):
 
     states: States
     """Of the questions, by the source, shape ``[I, N, S]``."""
-    noise_IKE: Tensor
+    noise_IKE: Tensor | None
+    """None where the bridge starts from no noise."""
     target_texts: tuple[tuple[int, ...], ...]
     """Token ids of what follows the soft tokens."""
 
@@ -75,7 +76,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 def bridged_generations(
-    bridge: DiTBridge,
+    bridge: Bridge,
     target: FrozenModel,
     inputs: BridgeInputs,
     *,
@@ -95,8 +96,7 @@ def bridged_generations(
     with evaluation_mode(bridge), torch.no_grad():
         for rows in batch_plan([len(text) for text in inputs.target_texts], batch_size=batch_size):
             states = pick(inputs.states, [read[row] for row in rows])
-            raw_BKE = bridge(states.states_BNS, states.keep_BN, inputs.noise_IKE[rows], steps=steps)
-            soft_BKE = scale(raw_BKE)
+            soft_BKE = scale(raw_soft_tokens(bridge, states, inputs.noise_IKE, rows, steps=steps))
             sequences = build_sequences(
                 [inputs.target_texts[row] for row in rows],
                 num_slots=soft_BKE.shape[1],
@@ -106,6 +106,18 @@ def bridged_generations(
             written = target.generate_greedy(embedded_BTE, max_new_tokens=max_new_tokens)
             generations.update(zip(rows, written, strict=True))
     return [generations[row] for row in range(len(inputs.target_texts))]
+
+
+def raw_soft_tokens(
+    bridge: Bridge, states: States, noise_IKE: Tensor | None, rows: Sequence[int], *, steps: int
+) -> Tensor:
+    """Return soft tokens ``[B, K, E]`` in units of the embeddings' RMS, from the noise of *rows* if any."""
+    if isinstance(bridge, DiTBridge):
+        assert noise_IKE is not None, "a DiT bridge starts from noise"
+        sampled_BKE: Tensor = bridge(states.states_BNS, states.keep_BN, noise_IKE[list(rows)], steps=steps)
+        return sampled_BKE
+    mapped_BKE: Tensor = bridge(states.states_BNS, states.keep_BN)
+    return mapped_BKE
 
 
 def pick(states: States, rows: Sequence[int]) -> States:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from runkit.engine import noise
 from runkit.engine.baselines import cached_alone
-from runkit.engine.bridge.dit import DiTBridge
+from runkit.engine.bridge import Bridge, DiTBridge, LinearBridge, Resampler
 from runkit.engine.bridge.scale import Scale, median_row_rms
-from runkit.engine.config import TrainConfig
+from runkit.engine.config import BridgeConfig, TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, score
 from runkit.engine.pair import FrozenModel, States, load_frozen
 from runkit.engine.prompts import prompt_text
@@ -83,20 +84,41 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
     )
 
 
-def new_bridge(config: TrainConfig, prepared: Prepared) -> DiTBridge:
+def new_bridge(config: TrainConfig, prepared: Prepared) -> Bridge:
     """Return the bridge at initialisation, a function of the seed; the caller's generator is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return DiTBridge(
+        return _bridge(
+            config.bridge,
             source_width=prepared.trainer.pool.states.states_BNS.shape[2],
             target_width=prepared.target.embedding_table.shape[1],
-            width=config.bridge.width,
-            depth=config.bridge.depth,
-            heads=config.bridge.heads,
-            num_soft_tokens=config.bridge.num_soft_tokens,
-            slot_positions=config.bridge.slot_positions,
-            conditioning=config.bridge.conditioning,
         )
+
+
+def _bridge(config: BridgeConfig, *, source_width: int, target_width: int) -> Bridge:
+    if config.kind == "linear":
+        return LinearBridge(
+            source_width=source_width, target_width=target_width, num_soft_tokens=config.num_soft_tokens
+        )
+    if config.kind == "resampler":
+        return Resampler(
+            source_width=source_width,
+            target_width=target_width,
+            width=config.width,
+            depth=config.depth,
+            heads=config.heads,
+            num_soft_tokens=config.num_soft_tokens,
+        )
+    return DiTBridge(
+        source_width=source_width,
+        target_width=target_width,
+        width=config.width,
+        depth=config.depth,
+        heads=config.heads,
+        num_soft_tokens=config.num_soft_tokens,
+        slot_positions=config.slot_positions,
+        conditioning=config.conditioning,
+    )
 
 
 @dataclass(frozen=True)
@@ -144,7 +166,11 @@ class _Builder:
         )
 
     def bridge_inputs(self, split: Split, items: Sequence[Item]) -> BridgeInputs:
-        drawn = noise.batch_noise(
+        drawn = self.evaluation_noise(split, items) if self.config.bridge.kind == "dit" else None
+        return BridgeInputs(self.source_states(items), drawn, self.target_texts(items))
+
+    def evaluation_noise(self, split: Split, items: Sequence[Item]) -> Tensor:
+        return noise.batch_noise(
             run_seed=self.config.seed,
             split=split,
             item_ids=[item.id for item in items],
@@ -152,7 +178,6 @@ class _Builder:
             shape=(self.config.bridge.num_soft_tokens, self.target.embedding_table.shape[1]),
             std=self.config.sampler.noise_std,
         )
-        return BridgeInputs(self.source_states(items), drawn, self.target_texts(items))
 
     def source_states(self, items: Sequence[Item]) -> States:
         """Return the states of all questions, padded to one length; batches follow a fixed plan."""

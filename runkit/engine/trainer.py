@@ -7,8 +7,9 @@ embeddings, A supervised positions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor
 
 from runkit.engine import losses, noise
-from runkit.engine.bridge.dit import DiTBridge
-from runkit.engine.bridge.flow import sample_euler
+from runkit.engine.bridge import Bridge, DiTBridge
+from runkit.engine.bridge.conditioning import Condition
 from runkit.engine.bridge.scale import Scale, row_rms
 from runkit.engine.evaluate import pick
 from runkit.engine.pair import FrozenModel, States
@@ -78,7 +79,7 @@ class StepReport(NamedTuple):
 class TrainState:
     """All that changes during training."""
 
-    bridge: DiTBridge
+    bridge: Bridge
     optimizer: torch.optim.Optimizer
     step: int = 0
 
@@ -98,7 +99,7 @@ class Trainer:
     scale: Scale
     grad_clip_norm: float
 
-    def start(self, bridge: DiTBridge, *, weight_decay: float) -> TrainState:
+    def start(self, bridge: Bridge, *, weight_decay: float) -> TrainState:
         """Return the state before the first step."""
         bridge.train()
         optimizer = torch.optim.AdamW(
@@ -137,26 +138,35 @@ class Trainer:
             rms_ratio=rms_ratio,
         )
 
-    def _terms(self, bridge: DiTBridge, rows: Sequence[int], *, draw: int) -> tuple[dict[str, Tensor], float]:
+    def _terms(self, bridge: Bridge, rows: Sequence[int], *, draw: int) -> tuple[dict[str, Tensor], float]:
         states = pick(self.pool.states, rows)
-        condition = bridge.condition(states.states_BNS, states.keep_BN)
-        noise_BKE = self._noise(rows, draw)
-
-        def velocity(point_BKE: Tensor, time_B: Tensor) -> Tensor:
-            return bridge.velocity(point_BKE, time_B, condition)
-
-        raw_BKE = sample_euler(velocity, noise_BKE, steps=self.sampler_steps)
+        flow: Callable[[], Tensor] | None = None
+        if isinstance(bridge, DiTBridge):
+            condition = bridge.condition(states.states_BNS, states.keep_BN)
+            noise_BKE = self._noise(rows, draw)
+            raw_BKE = bridge.sample(condition, noise_BKE, steps=self.sampler_steps)
+            flow = partial(self._flow, bridge, condition, noise_BKE, rows, draw)
+        else:
+            raw_BKE = bridge(states.states_BNS, states.keep_BN)
         soft_BKE = self.scale(raw_BKE)
         terms: dict[str, Tensor] = {}
         if self.weights.nll > 0:
             terms["nll"] = self._nll(soft_BKE, rows)
-        if self.weights.flow > 0:
-            terms["flow"] = losses.flow(velocity, noise_BKE, self._teacher(rows), self._times(rows, draw))
+        if self.weights.flow > 0 and flow is not None:
+            terms["flow"] = flow()
         if self.weights.prompt_alignment > 0:
             terms["prompt_alignment"] = losses.prompt_alignment(
                 soft_BKE / self.scale.rms, self._teacher(rows)
             )
         return terms, float(row_rms(soft_BKE.detach()).mean()) / self.scale.rms
+
+    def _flow(
+        self, bridge: DiTBridge, condition: Condition, noise_BKE: Tensor, rows: Sequence[int], draw: int
+    ) -> Tensor:
+        def velocity(point_BKE: Tensor, time_B: Tensor) -> Tensor:
+            return bridge.velocity(point_BKE, time_B, condition)
+
+        return losses.flow(velocity, noise_BKE, self._teacher(rows), self._times(rows, draw))
 
     def _nll(self, soft_BKE: Tensor, rows: Sequence[int]) -> Tensor:
         sequences = build_sequences(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from runkit.engine.bridge.attention import Attention
 from runkit.engine.bridge.conditioning import Condition, Conditioning, SourceEncoder, sincos
 from runkit.engine.bridge.flow import sample_euler
 
@@ -82,7 +83,10 @@ class DiTBridge(nn.Module):
 
     def forward(self, states_BNS: Tensor, keep_BN: Tensor, noise_BKE: Tensor, *, steps: int) -> Tensor:
         """Return soft tokens ``[B, K, E]`` sampled from *noise_BKE* in *steps* Euler steps."""
-        condition = self.condition(states_BNS, keep_BN)
+        return self.sample(self.condition(states_BNS, keep_BN), noise_BKE, steps=steps)
+
+    def sample(self, condition: Condition, noise_BKE: Tensor, *, steps: int) -> Tensor:
+        """Return soft tokens ``[B, K, E]`` for an encoded source; gradients flow through all steps."""
         return sample_euler(lambda point, time: self.velocity(point, time, condition), noise_BKE, steps=steps)
 
 
@@ -124,32 +128,6 @@ class Modulation(NamedTuple):
     def open(self, hidden_BKD: Tensor) -> Tensor:
         """Return the branch's input."""
         return _normalise(hidden_BKD) * (1 + self.scale) + self.shift
-
-
-class Attention(nn.Module):
-    """Multi-head attention without a causal mask and without positions of its own."""
-
-    def __init__(self, *, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, slots_BKD: Tensor, seen_BND: Tensor, keep_BN: Tensor | None) -> Tensor:
-        """Return what each slot takes from *seen_BND*, shape ``[B, K, D]``; masked-out rows give nothing."""
-        query_BHKd = self._split(self.query(slots_BKD))
-        key_BHNd, value_BHNd = (self._split(part) for part in self.key_value(seen_BND).chunk(2, dim=-1))
-        mask_B11N = None if keep_BN is None else keep_BN[:, None, None, :]
-        mixed_BHKd = functional.scaled_dot_product_attention(
-            query_BHKd, key_BHNd, value_BHNd, attn_mask=mask_B11N
-        )
-        taken_BKD: Tensor = self.out(mixed_BHKd.transpose(1, 2).flatten(2))
-        return taken_BKD
-
-    def _split(self, rows_BKD: Tensor) -> Tensor:
-        batch, rows, width = rows_BKD.shape
-        return rows_BKD.view(batch, rows, self.heads, width // self.heads).transpose(1, 2)
 
 
 def _normalise(hidden_BKD: Tensor) -> Tensor:
