@@ -90,7 +90,14 @@ class BridgeConfig(_Section):
 
 
 class SamplerConfig(_Section):
-    """The Euler sampler from noise to soft tokens."""
+    """The way from noise to soft tokens."""
+
+    method: Literal["euler", "heun"] = "euler"
+    """``heun`` takes two velocities a step and is of second order."""
+    guidance: _Weight = 1.0
+    """Classifier-free guidance, in training as in evaluation; 1 is one conditional velocity."""
+    condition_drop: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the flow loss that is computed without the source, under guidance only."""
 
     train_steps: _Positive = 2
     eval_steps: _Positive = 2
@@ -297,7 +304,7 @@ def inert(config: TrainConfig) -> dict[str, str]:
     A key of :data:`IMPLIED` at its value is not named: it says nothing that the key's absence does not say.
     """
     flat = flatten(config)
-    reasons = _inert_for_the_kind(config)
+    reasons = {**_inert_without_guidance(config), **_inert_for_the_kind(config)}
     if config.train.patience_evals * config.train.eval_every_steps >= config.train.steps:
         reasons["train.patience_evals"] = "train.steps end before patience could run out"
     if config.optim.warmup_steps >= config.train.steps:
@@ -328,6 +335,9 @@ def digest(config: TrainConfig) -> str:
 
 IMPLIED: Mapping[str, Scalar] = {
     "bridge.kind": "dit",
+    "sampler.method": "euler",
+    "sampler.guidance": 1.0,
+    "sampler.condition_drop": 0.1,
 }
 """What it means that a key is absent from an effective configuration.
 
@@ -358,6 +368,14 @@ def _inert_for_the_kind(config: TrainConfig) -> dict[str, str]:
         key: f"the {kind} bridge has no sampler" for key in flatten(config) if key.startswith("sampler.")
     }
     return {**reasons, **sampler}
+
+
+def _inert_without_guidance(config: TrainConfig) -> dict[str, str]:
+    if config.sampler.guidance == 1.0:
+        return {"sampler.condition_drop": "sampler.guidance is 1, so there is no null token"}
+    if config.loss.flow_weight == 0:
+        return {"sampler.condition_drop": "loss.flow_weight is 0"}
+    return {}
 
 
 def _read_document(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from runkit.engine import noise
 from runkit.engine.baselines import cached_alone
 from runkit.engine.bridge import Bridge, DiTBridge, LinearBridge, Resampler
 from runkit.engine.bridge.scale import Scale, median_row_rms
-from runkit.engine.config import BridgeConfig, TrainConfig
+from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, score
 from runkit.engine.pair import FrozenModel, States, load_frozen
 from runkit.engine.prompts import prompt_text
@@ -89,35 +89,38 @@ def new_bridge(config: TrainConfig, prepared: Prepared) -> Bridge:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return _bridge(
-            config.bridge,
+            config,
             source_width=prepared.trainer.pool.states.states_BNS.shape[2],
             target_width=prepared.target.embedding_table.shape[1],
         )
 
 
-def _bridge(config: BridgeConfig, *, source_width: int, target_width: int) -> Bridge:
-    if config.kind == "linear":
+def _bridge(config: TrainConfig, *, source_width: int, target_width: int) -> Bridge:
+    bridge = config.bridge
+    if bridge.kind == "linear":
         return LinearBridge(
-            source_width=source_width, target_width=target_width, num_soft_tokens=config.num_soft_tokens
+            source_width=source_width, target_width=target_width, num_soft_tokens=bridge.num_soft_tokens
         )
-    if config.kind == "resampler":
+    if bridge.kind == "resampler":
         return Resampler(
             source_width=source_width,
             target_width=target_width,
-            width=config.width,
-            depth=config.depth,
-            heads=config.heads,
-            num_soft_tokens=config.num_soft_tokens,
+            width=bridge.width,
+            depth=bridge.depth,
+            heads=bridge.heads,
+            num_soft_tokens=bridge.num_soft_tokens,
         )
     return DiTBridge(
         source_width=source_width,
         target_width=target_width,
-        width=config.width,
-        depth=config.depth,
-        heads=config.heads,
-        num_soft_tokens=config.num_soft_tokens,
-        slot_positions=config.slot_positions,
-        conditioning=config.conditioning,
+        width=bridge.width,
+        depth=bridge.depth,
+        heads=bridge.heads,
+        num_soft_tokens=bridge.num_soft_tokens,
+        slot_positions=bridge.slot_positions,
+        conditioning=bridge.conditioning,
+        method=config.sampler.method,
+        guidance=config.sampler.guidance,
     )
 
 
@@ -230,6 +233,7 @@ class _Builder:
             batch_size=config.train.batch_size,
             sampler_steps=config.sampler.train_steps,
             noise_std=config.sampler.noise_std,
+            condition_drop=config.sampler.condition_drop,
             scale=scale,
             grad_clip_norm=config.optim.grad_clip_norm,
         )

@@ -96,6 +96,8 @@ class Trainer:
     batch_size: int
     sampler_steps: int
     noise_std: float
+    condition_drop: float
+    """Share of the flow loss without the source; has an effect under guidance only."""
     scale: Scale
     grad_clip_norm: float
 
@@ -163,6 +165,9 @@ class Trainer:
     def _flow(
         self, bridge: DiTBridge, condition: Condition, noise_BKE: Tensor, rows: Sequence[int], draw: int
     ) -> Tensor:
+        if bridge.null is not None:
+            condition = bridge.null(condition, self._drops(rows, draw))
+
         def velocity(point_BKE: Tensor, time_B: Tensor) -> Tensor:
             return bridge.velocity(point_BKE, time_B, condition)
 
@@ -192,6 +197,15 @@ class Trainer:
     def _times(self, rows: Sequence[int], draw: int) -> Tensor:
         ids = [self.pool.item_ids[row] for row in rows]
         return noise.batch_times(run_seed=self.run_seed, split="train", item_ids=ids, draw=draw)
+
+    def _drops(self, rows: Sequence[int], draw: int) -> Tensor:
+        return noise.batch_drops(
+            run_seed=self.run_seed,
+            split="train",
+            item_ids=[self.pool.item_ids[row] for row in rows],
+            draw=draw,
+            probability=self.condition_drop,
+        )
 
     def _teacher(self, rows: Sequence[int]) -> Tensor:
         ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows])

@@ -50,6 +50,27 @@ class SourceEncoder(nn.Module):
         return Condition(None, None, (weight_BN[..., None] * states_BND).sum(dim=1))
 
 
+class NullCondition(nn.Module):
+    """One learned token in place of the whole source, for classifier-free guidance."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token_D = nn.Parameter(torch.randn(width))
+
+    def forward(self, condition: Condition, drop_B: Tensor) -> Condition:
+        """Return *condition* with the learned token instead of the source where *drop_B* is true."""
+        if condition.pooled_BD is not None:
+            return Condition(None, None, torch.where(drop_B[:, None], self.token_D, condition.pooled_BD))
+        assert condition.states_BND is not None
+        assert condition.keep_BN is not None
+        first_N = torch.arange(condition.keep_BN.shape[1], device=drop_B.device) == 0
+        return Condition(
+            torch.where(drop_B[:, None, None], self.token_D, condition.states_BND),
+            torch.where(drop_B[:, None], first_N, condition.keep_BN),
+            None,
+        )
+
+
 def sincos(value: Tensor, width: int) -> Tensor:
     """Return the sinusoidal code of each number, shape ``[*value.shape, width]``; *width* is even.
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from runkit.engine.bridge.attention import Attention
-from runkit.engine.bridge.conditioning import Condition, Conditioning, SourceEncoder, sincos
-from runkit.engine.bridge.flow import sample_euler
+from runkit.engine.bridge.conditioning import Condition, Conditioning, NullCondition, SourceEncoder, sincos
+from runkit.engine.bridge.flow import SAMPLERS, Method, guided
 
 _TIME_SCALE = 1000.0
 """Times in [0, 1) barely move a sinusoidal code; the original DiT was trained on steps 0..999."""
@@ -27,7 +27,8 @@ class DiTBridge(nn.Module):
     """Maps a question's source states and noise to soft tokens, by integrating a learned velocity.
 
     A factor that is off has no parameters: without *slot_positions* there is no position table, and with
-    pooled conditioning there is no cross-attention. Without slot positions the network is equivariant
+    pooled conditioning there is no cross-attention; without *guidance* (that is, with guidance 1) there is
+    no null token and one velocity a step. Without slot positions the network is equivariant
     under permutations of the slots: it cannot put different content into different slots except by noise.
 
     Source:
@@ -45,9 +46,13 @@ class DiTBridge(nn.Module):
         num_soft_tokens: int,
         slot_positions: bool,
         conditioning: Conditioning,
+        method: Method = "euler",
+        guidance: float = 1.0,
     ) -> None:
         super().__init__()
         self.num_soft_tokens = num_soft_tokens
+        self.method: Method = method
+        self.guidance = guidance
         self.source = SourceEncoder(source_width=source_width, width=width, conditioning=conditioning)
         self.enter = nn.Linear(target_width, width)
         self.slots_KD = nn.Parameter(0.5 * torch.randn(num_soft_tokens, width)) if slot_positions else None
@@ -60,6 +65,7 @@ class DiTBridge(nn.Module):
         for layer in (self.modulate, self.leave):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.null = NullCondition(width) if guidance != 1.0 else None
 
     def condition(self, states_BNS: Tensor, keep_BN: Tensor) -> Condition:
         """Return the encoded source, to be computed once for all steps of the sampler."""
@@ -82,12 +88,23 @@ class DiTBridge(nn.Module):
         return velocity_BKE
 
     def forward(self, states_BNS: Tensor, keep_BN: Tensor, noise_BKE: Tensor, *, steps: int) -> Tensor:
-        """Return soft tokens ``[B, K, E]`` sampled from *noise_BKE* in *steps* Euler steps."""
+        """Return soft tokens ``[B, K, E]`` sampled from *noise_BKE* in *steps* steps."""
         return self.sample(self.condition(states_BNS, keep_BN), noise_BKE, steps=steps)
 
     def sample(self, condition: Condition, noise_BKE: Tensor, *, steps: int) -> Tensor:
         """Return soft tokens ``[B, K, E]`` for an encoded source; gradients flow through all steps."""
-        return sample_euler(lambda point, time: self.velocity(point, time, condition), noise_BKE, steps=steps)
+        sampler = SAMPLERS[self.method]
+        if self.null is None:
+            return sampler(lambda point, time: self.velocity(point, time, condition), noise_BKE, steps=steps)
+        everywhere_B = torch.ones(noise_BKE.shape[0], dtype=torch.bool, device=noise_BKE.device)
+        without = self.null(condition, everywhere_B)
+
+        def velocity(point_BKE: Tensor, time_B: Tensor) -> Tensor:
+            conditional_BKE = self.velocity(point_BKE, time_B, condition)
+            unconditional_BKE = self.velocity(point_BKE, time_B, without)
+            return guided(conditional_BKE, unconditional_BKE, guidance=self.guidance)
+
+        return sampler(velocity, noise_BKE, steps=steps)
 
 
 class Block(nn.Module):
