@@ -109,18 +109,39 @@ class SamplerConfig(_Section):
 class LossConfig(_Section):
     """Weights of the loss terms; a term of weight 0 is not computed.
 
-    The teacher of flow and alignment is the question: the embeddings of its first tokens, one a slot.
+    The teacher of flow and alignment is a text: the embeddings of its first tokens, one a slot.
     """
 
     nll_weight: _Weight = 1.0
     flow_weight: _Weight = 0.1
     prompt_alignment_weight: _Weight = 0.0
+    prompt_alignment_mode: Literal["mse", "ce"] = "mse"
+    """``ce`` asks which token of the vocabulary a soft token points at, ``mse`` how far it is from it."""
+    kl_weight: _Weight = 0.0
+    """Pull towards what the target itself would answer to the full text. Does no harm, and forbids gains."""
+    info_nce_weight: _Weight = 0.0
+    """Soft tokens should tell their question from all other training questions."""
+    format_weight: _Weight = 0.0
+    """More weight on the tokens of the final ``#### n``."""
+    decode_weight: _Weight = 0.0
+    """Likelihood of the bridge's own greedy answers where they are correct. It cannot be the only term:
+    without a correct answer there is nothing to learn from."""
+    decode_every_steps: _Positive = 10
+    teacher: Literal["question", "answer"] = "question"
+    """With ``answer`` soft tokens are asked to *contain* the answer, so a run also says how many answers
+    can be read off the soft tokens alone."""
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Self:
-        if self.nll_weight == self.flow_weight == self.prompt_alignment_weight == 0:
+        if self.flow_weight == 0 and not self.learns_without_flow:
             raise _unfit("terms of which at least one has a weight", "all weights 0")
         return self
+
+    @property
+    def learns_without_flow(self) -> bool:
+        """Whether some other term that is there at every step has a weight."""
+        terms = (self.nll_weight, self.prompt_alignment_weight, self.kl_weight, self.info_nce_weight)
+        return max(*terms, self.format_weight) > 0
 
 
 class OptimConfig(_Section):
@@ -181,8 +202,7 @@ class TrainConfig(_Section):
 
     @model_validator(mode="after")
     def _the_bridge_can_learn(self) -> Self:
-        loss = self.loss
-        if self.bridge.kind != "dit" and loss.nll_weight == loss.prompt_alignment_weight == 0:
+        if self.bridge.kind != "dit" and not self.loss.learns_without_flow:
             raise _unfit("a loss with a weight besides flow, which only the dit bridge has", "none")
         return self
 
@@ -304,7 +324,11 @@ def inert(config: TrainConfig) -> dict[str, str]:
     A key of :data:`IMPLIED` at its value is not named: it says nothing that the key's absence does not say.
     """
     flat = flatten(config)
-    reasons = {**_inert_without_guidance(config), **_inert_for_the_kind(config)}
+    reasons = {
+        **_inert_without_guidance(config),
+        **_inert_without_weight(config),
+        **_inert_for_the_kind(config),
+    }
     if config.train.patience_evals * config.train.eval_every_steps >= config.train.steps:
         reasons["train.patience_evals"] = "train.steps end before patience could run out"
     if config.optim.warmup_steps >= config.train.steps:
@@ -338,6 +362,13 @@ IMPLIED: Mapping[str, Scalar] = {
     "sampler.method": "euler",
     "sampler.guidance": 1.0,
     "sampler.condition_drop": 0.1,
+    "loss.prompt_alignment_mode": "mse",
+    "loss.kl_weight": 0.0,
+    "loss.info_nce_weight": 0.0,
+    "loss.format_weight": 0.0,
+    "loss.decode_weight": 0.0,
+    "loss.decode_every_steps": 10,
+    "loss.teacher": "question",
 }
 """What it means that a key is absent from an effective configuration.
 
@@ -376,6 +407,17 @@ def _inert_without_guidance(config: TrainConfig) -> dict[str, str]:
     if config.loss.flow_weight == 0:
         return {"sampler.condition_drop": "loss.flow_weight is 0"}
     return {}
+
+
+def _inert_without_weight(config: TrainConfig) -> dict[str, str]:
+    reasons, loss = {}, config.loss
+    if loss.prompt_alignment_weight == 0:
+        reasons["loss.prompt_alignment_mode"] = "loss.prompt_alignment_weight is 0"
+        if loss.flow_weight == 0 or config.bridge.kind != "dit":
+            reasons["loss.teacher"] = "neither flow nor prompt alignment is computed"
+    if loss.decode_weight == 0:
+        reasons["loss.decode_every_steps"] = "loss.decode_weight is 0"
+    return reasons
 
 
 def _read_document(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The systems are the source alone, the target alone and the target with the bridg
 controls are the bridge reading *another* item's source states (``shuffled_source``) and the target reading
 the identical text without soft tokens. In ``soft_plus_text`` mode the latter is the target alone, prompt
 for prompt from the one builder, and is not generated twice; in ``soft_only`` mode it is ``no_soft_tokens``.
+Where the teacher is the answer, ``soft_tokens_read`` says how many answers the soft tokens spell themselves.
 
 Legend: I items, B examples, N source tokens, S width of source states, K soft tokens, E width of the
 target's embeddings.
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from runkit.engine.baselines import batch_plan
 from runkit.engine.bridge import Bridge, DiTBridge
@@ -106,6 +108,33 @@ def bridged_generations(
             written = target.generate_greedy(embedded_BTE, max_new_tokens=max_new_tokens)
             generations.update(zip(rows, written, strict=True))
     return [generations[row] for row in range(len(inputs.target_texts))]
+
+
+def read_generations(
+    bridge: Bridge, target: FrozenModel, inputs: BridgeInputs, *, steps: int, batch_size: int
+) -> list[Generation]:
+    """Return what each item's soft tokens spell when each is read as the token that it points at most.
+
+    The target model is not run: this is what the soft tokens say by themselves.
+    """
+    unit_VE = functional.normalize(target.embedding_table, dim=-1)
+    spelled: list[Generation] = []
+    rows = range(len(inputs.target_texts))
+    with evaluation_mode(bridge), torch.no_grad():
+        for first in rows[::batch_size]:
+            batch = rows[first : first + batch_size]
+            soft_BKE = raw_soft_tokens(
+                bridge, pick(inputs.states, batch), inputs.noise_IKE, batch, steps=steps
+            )
+            ids_BK = (functional.normalize(soft_BKE, dim=-1) @ unit_VE.T).argmax(dim=-1).tolist()
+            spelled += [_until_end(ids, target.special.eos) for ids in ids_BK]
+    return spelled
+
+
+def _until_end(token_ids: Sequence[int], eos: int) -> Generation:
+    if eos in token_ids:
+        return Generation(tuple(token_ids[: list(token_ids).index(eos)]), "eos")
+    return Generation(tuple(token_ids), "length")
 
 
 def raw_soft_tokens(

@@ -22,7 +22,9 @@ from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, score
 from runkit.engine.pair import FrozenModel, States, load_frozen
 from runkit.engine.prompts import prompt_text
+from runkit.engine.supervision import FullTextTeacher, Supervision, format_start, question_bank
 from runkit.engine.tasks import Item, Split, Task, load_task
+from runkit.engine.tasks.base import outcome
 from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
 
 _STATES_BATCH = 256
@@ -202,9 +204,10 @@ class _Builder:
         return tuple(self.target.encode(text) for text in texts)
 
     def teacher_ids(self, item: Item) -> tuple[int, ...]:
-        """Return exactly K tokens: the question's first, filled up with the end token."""
+        """Return exactly K tokens: the teacher text's first, filled up with the end token."""
         num_slots = self.config.bridge.num_soft_tokens
-        ids = self.target.encode(item.question)[:num_slots]
+        text = item.answer if self.config.loss.teacher == "answer" else item.question
+        ids = self.target.encode(text)[:num_slots]
         return ids + (self.target.special.eos,) * (num_slots - len(ids))
 
     def trainer(self, scale: Scale) -> Trainer:
@@ -221,7 +224,13 @@ class _Builder:
             target=self.target,
             pool=pool,
             weights=Weights(
-                config.loss.nll_weight, config.loss.flow_weight, config.loss.prompt_alignment_weight
+                nll=config.loss.nll_weight,
+                flow=config.loss.flow_weight,
+                prompt_alignment=config.loss.prompt_alignment_weight,
+                kl=config.loss.kl_weight,
+                info_nce=config.loss.info_nce_weight,
+                format=config.loss.format_weight,
+                decode=config.loss.decode_weight,
             ),
             schedule=Schedule(
                 config.optim.learning_rate,
@@ -236,4 +245,25 @@ class _Builder:
             condition_drop=config.sampler.condition_drop,
             scale=scale,
             grad_clip_norm=config.optim.grad_clip_norm,
+            alignment_mode=config.loss.prompt_alignment_mode,
+            supervision=self.supervision(items, pool.answers),
+            decode_every_steps=config.loss.decode_every_steps,
+            max_new_tokens=config.eval.max_new_tokens,
         )
+
+    def supervision(self, items: Sequence[Item], answers: Sequence[tuple[int, ...]]) -> Supervision:
+        """Return what the terms with a weight learn from, and nothing for those without."""
+        loss, target = self.config.loss, self.target
+        full_text = bank = starts = None
+        if loss.kl_weight > 0:
+            prompts = [target.encode(item.question + self.config.prompt.instruction) for item in items]
+            full_text = FullTextTeacher(target, prompts, answers)
+        if loss.info_nce_weight > 0:
+            bank = question_bank(target.embedding_table, [target.encode(item.question) for item in items])
+        if loss.format_weight > 0:
+            starts = tuple(format_start(answer, target.decode) for answer in answers)
+
+        def is_correct(row: int, token_ids: Sequence[int]) -> bool:
+            return outcome(self.task.extract(target.decode(token_ids)), items[row].gold) == "correct"
+
+        return Supervision(full_text, bank, starts, is_correct if loss.decode_weight > 0 else None)

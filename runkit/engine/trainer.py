@@ -10,19 +10,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from runkit.engine import losses, noise
+from runkit.engine.baselines import batch_plan
 from runkit.engine.bridge import Bridge, DiTBridge
 from runkit.engine.bridge.conditioning import Condition
 from runkit.engine.bridge.scale import Scale, row_rms
 from runkit.engine.evaluate import pick
-from runkit.engine.pair import FrozenModel, States
-from runkit.engine.prompts import build_sequences, embed
+from runkit.engine.pair import FrozenModel, Generation, States
+from runkit.engine.prompts import Sequences, build_sequences, embed
+from runkit.engine.supervision import Supervision, first_positions, format_positions
 from runkit.errors import TrainingStopped
 
 
@@ -43,6 +45,10 @@ class Weights(NamedTuple):
     nll: float
     flow: float
     prompt_alignment: float
+    kl: float
+    info_nce: float
+    format: float
+    decode: float
 
 
 class Schedule(NamedTuple):
@@ -100,6 +106,11 @@ class Trainer:
     """Share of the flow loss without the source; has an effect under guidance only."""
     scale: Scale
     grad_clip_norm: float
+    alignment_mode: Literal["mse", "ce"]
+    supervision: Supervision
+    decode_every_steps: int
+    max_new_tokens: int
+    """How long an own answer may get, for the decode term."""
 
     def start(self, bridge: Bridge, *, weight_decay: float) -> TrainState:
         """Return the state before the first step."""
@@ -120,7 +131,7 @@ class Trainer:
         rows, epoch = batch_rows(
             step - 1, pool_items=len(self.pool.item_ids), batch_size=self.batch_size, run_seed=self.run_seed
         )
-        terms, rms_ratio = self._terms(state.bridge, rows, draw=noise.EVALUATION_DRAW + 1 + epoch)
+        terms, rms_ratio = self._terms(state.bridge, rows, step, draw=noise.EVALUATION_DRAW + 1 + epoch)
         _assert_finite(terms, step)
         loss = sum((getattr(self.weights, name) * term for name, term in terms.items()), torch.zeros(()))
         learning_rate = self.schedule.at(step)
@@ -140,7 +151,9 @@ class Trainer:
             rms_ratio=rms_ratio,
         )
 
-    def _terms(self, bridge: Bridge, rows: Sequence[int], *, draw: int) -> tuple[dict[str, Tensor], float]:
+    def _terms(
+        self, bridge: Bridge, rows: Sequence[int], step: int, *, draw: int
+    ) -> tuple[dict[str, Tensor], float]:
         states = pick(self.pool.states, rows)
         flow: Callable[[], Tensor] | None = None
         if isinstance(bridge, DiTBridge):
@@ -151,15 +164,15 @@ class Trainer:
         else:
             raw_BKE = bridge(states.states_BNS, states.keep_BN)
         soft_BKE = self.scale(raw_BKE)
-        terms: dict[str, Tensor] = {}
-        if self.weights.nll > 0:
-            terms["nll"] = self._nll(soft_BKE, rows)
+        terms = self._answer_terms(soft_BKE, rows)
         if self.weights.flow > 0 and flow is not None:
             terms["flow"] = flow()
         if self.weights.prompt_alignment > 0:
-            terms["prompt_alignment"] = losses.prompt_alignment(
-                soft_BKE / self.scale.rms, self._teacher(rows)
-            )
+            terms["prompt_alignment"] = self._alignment(soft_BKE, rows)
+        if self.weights.info_nce > 0 and (bank := self.supervision.bank) is not None:
+            terms["info_nce"] = losses.info_nce(soft_BKE, bank.mean_PE, torch.tensor(rows), bank.alike_P)
+        if self.weights.decode > 0 and step % self.decode_every_steps == 0:
+            terms |= self._decode_term(soft_BKE, rows)
         return terms, float(row_rms(soft_BKE.detach()).mean()) / self.scale.rms
 
     def _flow(
@@ -173,16 +186,75 @@ class Trainer:
 
         return losses.flow(velocity, noise_BKE, self._teacher(rows), self._times(rows, draw))
 
-    def _nll(self, soft_BKE: Tensor, rows: Sequence[int]) -> Tensor:
-        sequences = build_sequences(
+    def _answer_terms(self, soft_BKE: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Return the terms that look at the target's predictions of the reference answers."""
+        terms: dict[str, Tensor] = {}
+        if max(self.weights.nll, self.weights.kl, self.weights.format) == 0:
+            return terms
+        answers = [self.pool.answers[row] for row in rows]
+        logits_AV, labels_A = self._predict(soft_BKE, rows, answers)
+        lengths = [len(answer) + 1 for answer in answers]
+        if self.weights.nll > 0:
+            terms["nll"] = losses.nll(logits_AV, labels_A)
+        if self.weights.kl > 0 and (teacher := self.supervision.full_text) is not None:
+            terms["kl"] = losses.kl(logits_AV[first_positions(lengths)], teacher.log_probs(rows))
+        if self.weights.format > 0 and (starts := self.supervision.format_starts) is not None:
+            span_F = format_positions(lengths, [starts[row] for row in rows])
+            terms["format"] = losses.nll(logits_AV[span_F], labels_A[span_F])
+        return terms
+
+    def _predict(
+        self, soft_BKE: Tensor, rows: Sequence[int], answers: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits ``[A, V]`` and labels ``[A]`` of *answers* after the bridged prompts of *rows*."""
+        sequences = self._sequences(rows, soft_BKE, answers)
+        embedded_BTE = embed(sequences, table_VE=self.target.embedding_table, soft_BKE=soft_BKE)
+        logits_AV = self.target.logits(embedded_BTE, sequences.position_ids_BT, sequences.predicting_A)
+        return logits_AV, sequences.labels_A
+
+    def _sequences(
+        self, rows: Sequence[int], soft_BKE: Tensor, answers: Sequence[Sequence[int]] | None
+    ) -> Sequences:
+        return build_sequences(
             [self.pool.target_texts[row] for row in rows],
             num_slots=soft_BKE.shape[1],
             special=self.target.special,
-            answers=[self.pool.answers[row] for row in rows],
+            answers=answers,
         )
-        embedded_BTE = embed(sequences, table_VE=self.target.embedding_table, soft_BKE=soft_BKE)
-        logits_AV = self.target.logits(embedded_BTE, sequences.position_ids_BT, sequences.predicting_A)
-        return losses.nll(logits_AV, sequences.labels_A)
+
+    def _alignment(self, soft_BKE: Tensor, rows: Sequence[int]) -> Tensor:
+        if self.alignment_mode == "ce":
+            ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows])
+            return losses.prompt_alignment_ce(soft_BKE, self.target.embedding_table, ids_BK)
+        return losses.prompt_alignment(soft_BKE / self.scale.rms, self._teacher(rows))
+
+    def _decode_term(self, soft_BKE: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Return the likelihood of own correct answers, or no term where none is correct."""
+        own = self._own_answers(soft_BKE.detach(), rows)
+        if not own:
+            return {}
+        kept = list(own)
+        logits_AV, labels_A = self._predict(
+            soft_BKE[kept], [rows[index] for index in kept], [own[index] for index in kept]
+        )
+        return {"decode": losses.nll(logits_AV, labels_A)}
+
+    def _own_answers(self, soft_BKE: Tensor, rows: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        """Return the greedy answers that end and are correct, by index in the batch."""
+        is_correct = self.supervision.is_correct
+        assert is_correct is not None, "the decode term needs to know which answers are correct"
+        written: dict[int, Generation] = {}
+        lengths = [len(self.pool.target_texts[row]) for row in rows]
+        for batch in batch_plan(lengths, batch_size=len(rows)):
+            sequences = self._sequences([rows[index] for index in batch], soft_BKE, None)
+            embedded_BTE = embed(sequences, table_VE=self.target.embedding_table, soft_BKE=soft_BKE[batch])
+            generations = self.target.generate_greedy(embedded_BTE, max_new_tokens=self.max_new_tokens)
+            written.update(zip(batch, generations, strict=True))
+        return {
+            index: one.token_ids
+            for index, one in sorted(written.items())
+            if one.finish == "eos" and is_correct(rows[index], one.token_ids)
+        }
 
     def _noise(self, rows: Sequence[int], draw: int) -> Tensor:
         return noise.batch_noise(
