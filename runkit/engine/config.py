@@ -17,7 +17,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from runkit.errors import RecordInvalid, StorageFailed, UnknownName, UsageError
@@ -58,6 +66,24 @@ class PairConfig(_Section):
     """Tapped hidden states, concatenated; 0 is the embedding, n the output of layer n."""
 
 
+class SourceAlignConfig(_Section):
+    """A linear map of the source's states, fitted before training, that the bridge starts from."""
+
+    kind: Literal["none", "identity", "ridge", "procrustes"] = "none"
+    """``ridge`` and ``procrustes`` are fitted to the target's embeddings of the same characters.
+
+    ``rope`` is read as ``identity``, which is what runs under that name had: a square linear layer of the
+    states. It undid no rotation and could not: positions are rotated inside attention only, hidden states
+    never are, and one matrix for all tokens could not tell positions apart.
+    """
+    trainable: bool = True
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _rope_is_a_linear_map(cls, kind: object) -> object:
+        return "identity" if kind == "rope" else kind
+
+
 class PromptConfig(_Section):
     """How the target's input is laid out."""
 
@@ -78,8 +104,9 @@ class BridgeConfig(_Section):
     width: _Positive = 64
     depth: _Positive = 2
     heads: _Positive = 4
-    rms: Literal["exact", "none"] = "exact"
-    """Whether each soft token gets exactly the median RMS of the target's embeddings, or keeps its size."""
+    rms: Literal["exact", "none", "legacy_clamped"] = "exact"
+    """Whether each soft token gets exactly the median RMS of the target's embeddings, or keeps its size.
+    ``legacy_clamped`` repeats an old fault: a factor between 1/4 and 4 on soft tokens of any size."""
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
@@ -191,6 +218,7 @@ class TrainConfig(_Section):
     seed: _Count = 1234
     task: TaskConfig = TaskConfig()
     pair: PairConfig = PairConfig()
+    source_align: SourceAlignConfig = SourceAlignConfig()
     prompt: PromptConfig = PromptConfig()
     bridge: BridgeConfig = BridgeConfig()
     sampler: SamplerConfig = SamplerConfig()
@@ -326,7 +354,7 @@ def inert(config: TrainConfig) -> dict[str, str]:
     flat = flatten(config)
     reasons = {
         **_inert_without_guidance(config),
-        **_inert_without_weight(config),
+        **_inert_without_a_term(config),
         **_inert_for_the_kind(config),
     }
     if config.train.patience_evals * config.train.eval_every_steps >= config.train.steps:
@@ -358,6 +386,8 @@ def digest(config: TrainConfig) -> str:
 
 
 IMPLIED: Mapping[str, Scalar] = {
+    "source_align.kind": "none",
+    "source_align.trainable": True,
     "bridge.kind": "dit",
     "sampler.method": "euler",
     "sampler.guidance": 1.0,
@@ -409,8 +439,10 @@ def _inert_without_guidance(config: TrainConfig) -> dict[str, str]:
     return {}
 
 
-def _inert_without_weight(config: TrainConfig) -> dict[str, str]:
+def _inert_without_a_term(config: TrainConfig) -> dict[str, str]:
     reasons, loss = {}, config.loss
+    if config.source_align.kind == "none":
+        reasons["source_align.trainable"] = "source_align.kind is none, so there is no map"
     if loss.prompt_alignment_weight == 0:
         reasons["loss.prompt_alignment_mode"] = "loss.prompt_alignment_weight is 0"
         if loss.flow_weight == 0 or config.bridge.kind != "dit":

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from runkit.engine import noise
+from runkit.engine.alignment_pairs import paired_tokens
 from runkit.engine.baselines import cached_alone
-from runkit.engine.bridge import Bridge, DiTBridge, LinearBridge, Resampler
+from runkit.engine.bridge import Bridge, DiTBridge, LinearBridge, Resampler, SourceAlign
+from runkit.engine.bridge.align import LinearMap, fit_procrustes, fit_ridge, identity_map, normalised
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, score
@@ -28,6 +30,8 @@ from runkit.engine.tasks.base import outcome
 from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
 
 _STATES_BATCH = 256
+_ALIGN_QUESTIONS = 512
+"""Training questions that a map of source states is fitted to; some 10,000 paired tokens."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Prepared:
     dev: Measured
     test: Measured
     trainer: Trainer
+    source_map: LinearMap | None
+    """Where the bridge's map of source states starts from; None without one."""
 
     @property
     def fingerprint(self) -> str:
@@ -74,7 +80,8 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
     builder = _Builder(
         config, load_task(config.task.name), load_frozen(config.pair.source), load_frozen(config.pair.target)
     )
-    scale = Scale(median_row_rms(builder.target.embedding_table), exact=config.bridge.rms == "exact")
+    scale = Scale(median_row_rms(builder.target.embedding_table), method=config.bridge.rms)
+    trainer = builder.trainer(scale)
     return Prepared(
         task=builder.task,
         source=builder.source,
@@ -82,7 +89,8 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         scale=scale,
         dev=builder.measured("dev", config.eval.dev_items, cache_dir, note),
         test=builder.measured("test", config.eval.test_items, cache_dir, note),
-        trainer=builder.trainer(scale),
+        trainer=trainer,
+        source_map=builder.source_map(trainer.pool.states, scale),
     )
 
 
@@ -90,18 +98,25 @@ def new_bridge(config: TrainConfig, prepared: Prepared) -> Bridge:
     """Return the bridge at initialisation, a function of the seed; the caller's generator is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return _bridge(
-            config,
-            source_width=prepared.trainer.pool.states.states_BNS.shape[2],
-            target_width=prepared.target.embedding_table.shape[1],
-        )
+        fitted, align = prepared.source_map, None
+        source_width = prepared.trainer.pool.states.states_BNS.shape[2]
+        if fitted is not None:
+            align = SourceAlign(fitted, trainable=config.source_align.trainable)
+            source_width = len(fitted.bias_A)
+        target_width = prepared.target.embedding_table.shape[1]
+        return _bridge(config, source_width=source_width, target_width=target_width, align=align)
 
 
-def _bridge(config: TrainConfig, *, source_width: int, target_width: int) -> Bridge:
+def _bridge(
+    config: TrainConfig, *, source_width: int, target_width: int, align: SourceAlign | None
+) -> Bridge:
     bridge = config.bridge
     if bridge.kind == "linear":
         return LinearBridge(
-            source_width=source_width, target_width=target_width, num_soft_tokens=bridge.num_soft_tokens
+            source_width=source_width,
+            target_width=target_width,
+            num_soft_tokens=bridge.num_soft_tokens,
+            align=align,
         )
     if bridge.kind == "resampler":
         return Resampler(
@@ -111,6 +126,7 @@ def _bridge(config: TrainConfig, *, source_width: int, target_width: int) -> Bri
             depth=bridge.depth,
             heads=bridge.heads,
             num_soft_tokens=bridge.num_soft_tokens,
+            align=align,
         )
     return DiTBridge(
         source_width=source_width,
@@ -123,6 +139,7 @@ def _bridge(config: TrainConfig, *, source_width: int, target_width: int) -> Bri
         conditioning=bridge.conditioning,
         method=config.sampler.method,
         guidance=config.sampler.guidance,
+        align=align,
     )
 
 
@@ -250,6 +267,35 @@ class _Builder:
             decode_every_steps=config.loss.decode_every_steps,
             max_new_tokens=config.eval.max_new_tokens,
         )
+
+    def source_map(self, states: States, scale: Scale) -> LinearMap | None:
+        """Return the map that source states start from, fitted to training questions only."""
+        kind = self.config.source_align.kind
+        if kind == "none":
+            return None
+        if kind == "identity":
+            return identity_map(states.states_BNS.shape[2])
+        states_MS, embeddings_ME = self.aligned_pairs("train", states, scale)
+        fit = fit_ridge if kind == "ridge" else fit_procrustes
+        return fit(states_MS, embeddings_ME)
+
+    def aligned_pairs(self, split: Split, states: States, scale: Scale) -> tuple[Tensor, Tensor]:
+        """Return normalised source states and target embeddings of the same characters, row by row.
+
+        Embeddings are in units of the table's median RMS. States have BOS first.
+        """
+        items = self.items(split, len(states.keep_BN))[:_ALIGN_QUESTIONS]
+        rows, columns, ids = [], [], []
+        for row, item in enumerate(items):
+            target_ids = self.target.encode(item.question)
+            pairs = paired_tokens(
+                self.source.encode(item.question), self.source.decode, target_ids, self.target.decode
+            )
+            rows += [row] * len(pairs)
+            columns += [1 + source_index for source_index, _ in pairs]
+            ids += [target_ids[target_index] for _, target_index in pairs]
+        embeddings_ME = self.target.embedding_table[ids] / scale.rms
+        return normalised(states.states_BNS[rows, columns]), embeddings_ME
 
     def supervision(self, items: Sequence[Item], answers: Sequence[tuple[int, ...]]) -> Supervision:
         """Return what the terms with a weight learn from, and nothing for those without."""

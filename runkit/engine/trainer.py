@@ -116,7 +116,10 @@ class Trainer:
         """Return the state before the first step."""
         bridge.train()
         optimizer = torch.optim.AdamW(
-            bridge.parameters(), lr=self.schedule.learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98)
+            [weight for weight in bridge.parameters() if weight.requires_grad],
+            lr=self.schedule.learning_rate,
+            weight_decay=weight_decay,
+            betas=(0.9, 0.98),
         )
         return TrainState(bridge, optimizer)
 

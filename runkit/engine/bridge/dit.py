@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from runkit.engine.bridge.align import SourceAlign
 from runkit.engine.bridge.attention import Attention
 from runkit.engine.bridge.conditioning import Condition, Conditioning, NullCondition, SourceEncoder, sincos
 from runkit.engine.bridge.flow import SAMPLERS, Method, guided
@@ -48,12 +49,15 @@ class DiTBridge(nn.Module):
         conditioning: Conditioning,
         method: Method = "euler",
         guidance: float = 1.0,
+        align: SourceAlign | None = None,
     ) -> None:
         super().__init__()
         self.num_soft_tokens = num_soft_tokens
         self.method: Method = method
         self.guidance = guidance
-        self.source = SourceEncoder(source_width=source_width, width=width, conditioning=conditioning)
+        self.source = SourceEncoder(
+            source_width=source_width, width=width, conditioning=conditioning, align=align
+        )
         self.enter = nn.Linear(target_width, width)
         self.slots_KD = nn.Parameter(0.5 * torch.randn(num_soft_tokens, width)) if slot_positions else None
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from runkit.engine.bridge.align import SourceAlign
+
 
 class LinearBridge(nn.Module):
     """Cuts the question into K equal parts; one linear map takes each part's mean state to a soft token.
@@ -18,8 +20,16 @@ class LinearBridge(nn.Module):
     normalised first, so their size does not matter. A question of fewer than K tokens repeats tokens.
     """
 
-    def __init__(self, *, source_width: int, target_width: int, num_soft_tokens: int) -> None:
+    def __init__(
+        self,
+        *,
+        source_width: int,
+        target_width: int,
+        num_soft_tokens: int,
+        align: SourceAlign | None = None,
+    ) -> None:
         super().__init__()
+        self.align = align
         self.num_soft_tokens = num_soft_tokens
         self.norm = nn.RMSNorm(source_width, eps=1e-6)
         self.leave = nn.Linear(source_width, target_width)
@@ -27,7 +37,8 @@ class LinearBridge(nn.Module):
     def forward(self, states_BNS: Tensor, keep_BN: Tensor) -> Tensor:
         """Return soft tokens ``[B, K, E]`` in units of the embeddings' RMS; padding never contributes."""
         share_BKN = part_shares(keep_BN, num_parts=self.num_soft_tokens)
-        soft_BKE: Tensor = self.leave(share_BKN @ self.norm(states_BNS))
+        aligned_BNS = states_BNS if self.align is None else self.align(states_BNS)
+        soft_BKE: Tensor = self.leave(share_BKN @ self.norm(aligned_BNS))
         return soft_BKE
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from runkit.engine.bridge.align import SourceAlign
 from runkit.engine.bridge.attention import Attention
 from runkit.engine.bridge.conditioning import SourceEncoder
 
@@ -37,9 +38,10 @@ class Resampler(nn.Module):
         depth: int,
         heads: int,
         num_soft_tokens: int,
+        align: SourceAlign | None = None,
     ) -> None:
         super().__init__()
-        self.source = SourceEncoder(source_width=source_width, width=width, conditioning="cross")
+        self.source = SourceEncoder(source_width=source_width, width=width, conditioning="cross", align=align)
         self.queries_KD = nn.Parameter(_QUERY_STD * torch.randn(num_soft_tokens, width))
         self.layers = nn.ModuleList(ResamplerLayer(width=width, heads=heads) for _ in range(depth))
         self.norm = nn.RMSNorm(width, eps=1e-6)
