@@ -171,6 +171,7 @@ def test_an_ablation_preset_differs_in_exactly_the_factors_it_declares(name):
     assert differing(claim.run, name) == set(claim.factors)
 
 
-def test_every_effective_configuration_of_the_presets_is_another():
-    digests = {config.digest(config.load_preset(name)) for name in config.preset_names()}
-    assert len(digests) == len(config.preset_names())
+def test_every_effective_configuration_of_the_presets_is_another_but_for_two():
+    # two that say in their notes that they are a third one
+    names = set(config.preset_names()) - {"ablB_kl_only_as_run", "ablC_kl_prompt_as_run"}
+    assert len({config.digest(config.load_preset(name)) for name in names}) == len(names)
