@@ -88,6 +88,8 @@ class PromptConfig(_Section):
     """How the target's input is laid out."""
 
     mode: Literal["soft_plus_text", "soft_only"] = "soft_plus_text"
+    injection: Literal["prepend", "adapter"] = "prepend"
+    """``adapter`` adds to the target's embeddings of the question what a resampler tells each token."""
     instruction: str = "\nA:"
     """Follows the question for all systems; in ``soft_only`` it follows the soft tokens."""
 
@@ -227,6 +229,17 @@ class TrainConfig(_Section):
     train: TrainSection = TrainSection()
     eval: EvalConfig = EvalConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _an_adapter_has_a_question_and_no_slots(self) -> Self:
+        if self.prompt.injection == "prepend":
+            return self
+        if self.bridge.kind != "resampler" or self.prompt.mode != "soft_plus_text":
+            got = f"{self.bridge.kind} in {self.prompt.mode}"
+            raise _unfit("a resampler in soft_plus_text for prompt.injection adapter", got)
+        if self.loss.prompt_alignment_weight > 0 or self.loss.info_nce_weight > 0:
+            raise _unfit("no alignment and no InfoNCE, which look at slots that an adapter lacks", "one")
+        return self
 
     @model_validator(mode="after")
     def _the_bridge_can_learn(self) -> Self:
@@ -386,6 +399,7 @@ def digest(config: TrainConfig) -> str:
 
 
 IMPLIED: Mapping[str, Scalar] = {
+    "prompt.injection": "prepend",
     "source_align.kind": "none",
     "source_align.trainable": True,
     "bridge.kind": "dit",
@@ -428,6 +442,8 @@ def _inert_for_the_kind(config: TrainConfig) -> dict[str, str]:
     sampler = {
         key: f"the {kind} bridge has no sampler" for key in flatten(config) if key.startswith("sampler.")
     }
+    if config.prompt.injection == "adapter":
+        reasons["bridge.num_soft_tokens"] = "the adapter adds to the question's own tokens"
     return {**reasons, **sampler}
 
 

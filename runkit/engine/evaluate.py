@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from runkit.engine.baselines import batch_plan
-from runkit.engine.bridge import Bridge, DiTBridge
+from runkit.engine.bridge import Adapter, Bridge
 from runkit.engine.bridge.scale import Scale
+from runkit.engine.injection import Soft, adapter_says, bridged_input, raw_slots
 from runkit.engine.pair import FrozenModel, Generation, States
-from runkit.engine.prompts import build_sequences, embed
 from runkit.engine.tasks.base import Item, Outcome, Task, outcome
 
 
@@ -64,6 +64,8 @@ class BridgeInputs(NamedTuple):
     """None where the bridge starts from no noise."""
     target_texts: tuple[tuple[int, ...], ...]
     """Token ids of what follows the soft tokens."""
+    question_lengths: tuple[int, ...] = ()
+    """For an adapter, how many tokens of each text are the question."""
 
 
 @contextmanager
@@ -98,13 +100,14 @@ def bridged_generations(
     with evaluation_mode(bridge), torch.no_grad():
         for rows in batch_plan([len(text) for text in inputs.target_texts], batch_size=batch_size):
             states = pick(inputs.states, [read[row] for row in rows])
-            soft_BKE = scale(raw_soft_tokens(bridge, states, inputs.noise_IKE, rows, steps=steps))
-            sequences = build_sequences(
-                [inputs.target_texts[row] for row in rows],
-                num_slots=soft_BKE.shape[1],
-                special=target.special,
-            )
-            embedded_BTE = embed(sequences, table_VE=target.embedding_table, soft_BKE=soft_BKE)
+            texts = [inputs.target_texts[row] for row in rows]
+            if isinstance(bridge, Adapter):
+                lengths = [inputs.question_lengths[row] for row in rows]
+                table_VE = target.embedding_table
+                soft = adapter_says(bridge, states, texts, lengths, table_VE=table_VE, scale=scale)
+            else:
+                soft = Soft(scale(raw_slots(bridge, states, inputs.noise_IKE, rows, steps=steps)), None)
+            _, embedded_BTE = bridged_input(soft, texts, target)
             written = target.generate_greedy(embedded_BTE, max_new_tokens=max_new_tokens)
             generations.update(zip(rows, written, strict=True))
     return [generations[row] for row in range(len(inputs.target_texts))]
@@ -123,9 +126,7 @@ def read_generations(
     with evaluation_mode(bridge), torch.no_grad():
         for first in rows[::batch_size]:
             batch = rows[first : first + batch_size]
-            soft_BKE = raw_soft_tokens(
-                bridge, pick(inputs.states, batch), inputs.noise_IKE, batch, steps=steps
-            )
+            soft_BKE = raw_slots(bridge, pick(inputs.states, batch), inputs.noise_IKE, batch, steps=steps)
             ids_BK = (functional.normalize(soft_BKE, dim=-1) @ unit_VE.T).argmax(dim=-1).tolist()
             spelled += [_until_end(ids, target.special.eos) for ids in ids_BK]
     return spelled
@@ -135,18 +136,6 @@ def _until_end(token_ids: Sequence[int], eos: int) -> Generation:
     if eos in token_ids:
         return Generation(tuple(token_ids[: list(token_ids).index(eos)]), "eos")
     return Generation(tuple(token_ids), "length")
-
-
-def raw_soft_tokens(
-    bridge: Bridge, states: States, noise_IKE: Tensor | None, rows: Sequence[int], *, steps: int
-) -> Tensor:
-    """Return soft tokens ``[B, K, E]`` in units of the embeddings' RMS, from the noise of *rows* if any."""
-    if isinstance(bridge, DiTBridge):
-        assert noise_IKE is not None, "a DiT bridge starts from noise"
-        sampled_BKE: Tensor = bridge(states.states_BNS, states.keep_BN, noise_IKE[list(rows)], steps=steps)
-        return sampled_BKE
-    mapped_BKE: Tensor = bridge(states.states_BNS, states.keep_BN)
-    return mapped_BKE
 
 
 def pick(states: States, rows: Sequence[int]) -> States:

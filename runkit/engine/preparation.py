@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from runkit.engine import noise
-from runkit.engine.alignment_pairs import paired_tokens
+from runkit.engine.alignment_pairs import char_ends, paired_tokens
 from runkit.engine.baselines import cached_alone
-from runkit.engine.bridge import Bridge, DiTBridge, LinearBridge, Resampler, SourceAlign
+from runkit.engine.bridge import Adapter, Bridge, DiTBridge, LinearBridge, Resampler, SourceAlign
 from runkit.engine.bridge.align import LinearMap, fit_procrustes, fit_ridge, identity_map, normalised
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.config import TrainConfig
@@ -118,6 +118,15 @@ def _bridge(
             num_soft_tokens=bridge.num_soft_tokens,
             align=align,
         )
+    if config.prompt.injection == "adapter":
+        return Adapter(
+            source_width=source_width,
+            target_width=target_width,
+            width=bridge.width,
+            depth=bridge.depth,
+            heads=bridge.heads,
+            align=align,
+        )
     if bridge.kind == "resampler":
         return Resampler(
             source_width=source_width,
@@ -189,7 +198,9 @@ class _Builder:
 
     def bridge_inputs(self, split: Split, items: Sequence[Item]) -> BridgeInputs:
         drawn = self.evaluation_noise(split, items) if self.config.bridge.kind == "dit" else None
-        return BridgeInputs(self.source_states(items), drawn, self.target_texts(items))
+        return BridgeInputs(
+            self.source_states(items), drawn, self.target_texts(items), self.question_lengths(items)
+        )
 
     def evaluation_noise(self, split: Split, items: Sequence[Item]) -> Tensor:
         return noise.batch_noise(
@@ -220,6 +231,16 @@ class _Builder:
         texts = [prompt_text(question=item.question, instruction=instruction, mode=mode) for item in items]
         return tuple(self.target.encode(text) for text in texts)
 
+    def question_lengths(self, items: Sequence[Item]) -> tuple[int, ...]:
+        """Return how many of each text's first tokens lie in the question; nothing without an adapter."""
+        if self.config.prompt.injection == "prepend":
+            return ()
+        texts = self.target_texts(items)
+        return tuple(
+            sum(end <= len(item.question) for end in char_ends(ids, self.target.decode))
+            for item, ids in zip(items, texts, strict=True)
+        )
+
     def teacher_ids(self, item: Item) -> tuple[int, ...]:
         """Return exactly K tokens: the teacher text's first, filled up with the end token."""
         num_slots = self.config.bridge.num_soft_tokens
@@ -236,6 +257,7 @@ class _Builder:
             target_texts=self.target_texts(items),
             answers=tuple(self.target.encode(item.answer) for item in items),
             teacher_ids=tuple(self.teacher_ids(item) for item in items),
+            question_lengths=self.question_lengths(items),
         )
         return Trainer(
             target=self.target,

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from runkit.engine import losses, noise
 from runkit.engine.baselines import batch_plan
-from runkit.engine.bridge import Bridge, DiTBridge
+from runkit.engine.bridge import Adapter, Bridge, DiTBridge
 from runkit.engine.bridge.conditioning import Condition
 from runkit.engine.bridge.scale import Scale, row_rms
 from runkit.engine.evaluate import pick
+from runkit.engine.injection import Soft, adapter_says, bridged_input
 from runkit.engine.pair import FrozenModel, Generation, States
-from runkit.engine.prompts import Sequences, build_sequences, embed
 from runkit.engine.supervision import Supervision, first_positions, format_positions
 from runkit.errors import TrainingStopped
 
@@ -37,6 +37,8 @@ class TrainingPool(NamedTuple):
     answers: tuple[tuple[int, ...], ...]
     teacher_ids: tuple[tuple[int, ...], ...]
     """Per item K tokens of the target's vocabulary that flow and alignment pull towards."""
+    question_lengths: tuple[int, ...]
+    """For an adapter, how many tokens of each text are the question; else empty."""
 
 
 class Weights(NamedTuple):
@@ -159,6 +161,8 @@ class Trainer:
     ) -> tuple[dict[str, Tensor], float]:
         states = pick(self.pool.states, rows)
         flow: Callable[[], Tensor] | None = None
+        if isinstance(bridge, Adapter):
+            return self._adapter_terms(bridge, states, rows, step)
         if isinstance(bridge, DiTBridge):
             condition = bridge.condition(states.states_BNS, states.keep_BN)
             noise_BKE = self._noise(rows, draw)
@@ -167,7 +171,7 @@ class Trainer:
         else:
             raw_BKE = bridge(states.states_BNS, states.keep_BN)
         soft_BKE = self.scale(raw_BKE)
-        terms = self._answer_terms(soft_BKE, rows)
+        terms = self._answer_terms(Soft(soft_BKE, None), rows)
         if self.weights.flow > 0 and flow is not None:
             terms["flow"] = flow()
         if self.weights.prompt_alignment > 0:
@@ -175,7 +179,7 @@ class Trainer:
         if self.weights.info_nce > 0 and (bank := self.supervision.bank) is not None:
             terms["info_nce"] = losses.info_nce(soft_BKE, bank.mean_PE, torch.tensor(rows), bank.alike_P)
         if self.weights.decode > 0 and step % self.decode_every_steps == 0:
-            terms |= self._decode_term(soft_BKE, rows)
+            terms |= self._decode_term(Soft(soft_BKE, None), rows)
         return terms, float(row_rms(soft_BKE.detach()).mean()) / self.scale.rms
 
     def _flow(
@@ -189,13 +193,26 @@ class Trainer:
 
         return losses.flow(velocity, noise_BKE, self._teacher(rows), self._times(rows, draw))
 
-    def _answer_terms(self, soft_BKE: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
+    def _adapter_terms(
+        self, bridge: Adapter, states: States, rows: Sequence[int], step: int
+    ) -> tuple[dict[str, Tensor], float]:
+        texts = [self.pool.target_texts[row] for row in rows]
+        lengths = [self.pool.question_lengths[row] for row in rows]
+        table_VE = self.target.embedding_table
+        soft = adapter_says(bridge, states, texts, lengths, table_VE=table_VE, scale=self.scale)
+        terms = self._answer_terms(soft, rows)
+        if self.weights.decode > 0 and step % self.decode_every_steps == 0:
+            terms |= self._decode_term(soft, rows)
+        real = soft.soft_BKE.detach()[soft.question_keep_BK]
+        return terms, float(row_rms(real).mean()) / self.scale.rms
+
+    def _answer_terms(self, soft: Soft, rows: Sequence[int]) -> dict[str, Tensor]:
         """Return the terms that look at the target's predictions of the reference answers."""
         terms: dict[str, Tensor] = {}
         if max(self.weights.nll, self.weights.kl, self.weights.format) == 0:
             return terms
         answers = [self.pool.answers[row] for row in rows]
-        logits_AV, labels_A = self._predict(soft_BKE, rows, answers)
+        logits_AV, labels_A = self._predict(soft, rows, answers)
         lengths = [len(answer) + 1 for answer in answers]
         if self.weights.nll > 0:
             terms["nll"] = losses.nll(logits_AV, labels_A)
@@ -207,23 +224,13 @@ class Trainer:
         return terms
 
     def _predict(
-        self, soft_BKE: Tensor, rows: Sequence[int], answers: Sequence[Sequence[int]]
+        self, soft: Soft, rows: Sequence[int], answers: Sequence[Sequence[int]]
     ) -> tuple[Tensor, Tensor]:
         """Return logits ``[A, V]`` and labels ``[A]`` of *answers* after the bridged prompts of *rows*."""
-        sequences = self._sequences(rows, soft_BKE, answers)
-        embedded_BTE = embed(sequences, table_VE=self.target.embedding_table, soft_BKE=soft_BKE)
+        texts = [self.pool.target_texts[row] for row in rows]
+        sequences, embedded_BTE = bridged_input(soft, texts, self.target, answers=answers)
         logits_AV = self.target.logits(embedded_BTE, sequences.position_ids_BT, sequences.predicting_A)
         return logits_AV, sequences.labels_A
-
-    def _sequences(
-        self, rows: Sequence[int], soft_BKE: Tensor, answers: Sequence[Sequence[int]] | None
-    ) -> Sequences:
-        return build_sequences(
-            [self.pool.target_texts[row] for row in rows],
-            num_slots=soft_BKE.shape[1],
-            special=self.target.special,
-            answers=answers,
-        )
 
     def _alignment(self, soft_BKE: Tensor, rows: Sequence[int]) -> Tensor:
         if self.alignment_mode == "ce":
@@ -231,26 +238,26 @@ class Trainer:
             return losses.prompt_alignment_ce(soft_BKE, self.target.embedding_table, ids_BK)
         return losses.prompt_alignment(soft_BKE / self.scale.rms, self._teacher(rows))
 
-    def _decode_term(self, soft_BKE: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
+    def _decode_term(self, soft: Soft, rows: Sequence[int]) -> dict[str, Tensor]:
         """Return the likelihood of own correct answers, or no term where none is correct."""
-        own = self._own_answers(soft_BKE.detach(), rows)
+        own = self._own_answers(soft.detached(), rows)
         if not own:
             return {}
         kept = list(own)
         logits_AV, labels_A = self._predict(
-            soft_BKE[kept], [rows[index] for index in kept], [own[index] for index in kept]
+            soft.rows(kept), [rows[index] for index in kept], [own[index] for index in kept]
         )
         return {"decode": losses.nll(logits_AV, labels_A)}
 
-    def _own_answers(self, soft_BKE: Tensor, rows: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    def _own_answers(self, soft: Soft, rows: Sequence[int]) -> dict[int, tuple[int, ...]]:
         """Return the greedy answers that end and are correct, by index in the batch."""
         is_correct = self.supervision.is_correct
         assert is_correct is not None, "the decode term needs to know which answers are correct"
         written: dict[int, Generation] = {}
         lengths = [len(self.pool.target_texts[row]) for row in rows]
         for batch in batch_plan(lengths, batch_size=len(rows)):
-            sequences = self._sequences([rows[index] for index in batch], soft_BKE, None)
-            embedded_BTE = embed(sequences, table_VE=self.target.embedding_table, soft_BKE=soft_BKE[batch])
+            texts = [self.pool.target_texts[rows[index]] for index in batch]
+            _, embedded_BTE = bridged_input(soft.rows(batch), texts, self.target)
             generations = self.target.generate_greedy(embedded_BTE, max_new_tokens=self.max_new_tokens)
             written.update(zip(batch, generations, strict=True))
         return {

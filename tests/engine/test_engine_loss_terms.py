@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from runkit.engine import config, losses
 from runkit.engine.config import load_preset, with_overrides
+from runkit.engine.injection import Soft
 from runkit.engine.pair import FrozenModel, Generation
 from runkit.engine.preparation import new_bridge, prepare
 from runkit.engine.supervision import first_positions, format_positions, format_start, question_bank
@@ -162,9 +163,9 @@ def test_a_term_that_is_off_needs_nothing_and_one_that_is_on_moves_the_bridge(pr
     soft = ready.scale(raw)
     trainer = ready.trainer
     terms = {
-        "kl": lambda: trainer._answer_terms(soft, range(4)),
-        "format": lambda: trainer._answer_terms(soft, range(4)),
-        "decode": lambda: trainer._decode_term(soft, range(4)),
+        "kl": lambda: trainer._answer_terms(Soft(soft, None), range(4)),
+        "format": lambda: trainer._answer_terms(Soft(soft, None), range(4)),
+        "decode": lambda: trainer._decode_term(Soft(soft, None), range(4)),
         "prompt_alignment": lambda: {"prompt_alignment": trainer._alignment(soft, range(4))},
         "info_nce": lambda: {
             "info_nce": losses.info_nce(
@@ -194,7 +195,7 @@ def sure_of_every_answer(ready):
 def test_the_decode_term_is_the_likelihood_of_the_own_answer_and_no_copy_of_nll(prepared):
     ready, _ = prepared("loss.decode_weight=1", "loss.decode_every_steps=1")
     trainer = sure_of_every_answer(ready).trainer
-    soft = torch.randn(2, 8, ready.target.embedding_table.shape[1]) * 0.05
+    soft = Soft(torch.randn(2, 8, ready.target.embedding_table.shape[1]) * 0.05, None)
     logits, labels = trainer._predict(soft, [0, 1], [(5, 6, 7), (5, 6, 7)])
     eos = ready.target.special.eos
     assert labels.tolist() == [5, 6, 7, eos] * 2
@@ -206,7 +207,7 @@ def test_the_decode_term_is_the_likelihood_of_the_own_answer_and_no_copy_of_nll(
 def test_only_answers_that_end_and_are_correct_are_learned_from(prepared, monkeypatch):
     ready, _ = prepared("loss.decode_weight=1")
     trainer, pool = ready.trainer, ready.trainer.pool
-    soft = torch.zeros(3, 8, ready.target.embedding_table.shape[1])
+    soft = Soft(torch.zeros(3, 8, ready.target.embedding_table.shape[1]), None)
     by_row = {0: (pool.answers[0], "eos"), 1: (pool.answers[1], "length"), 2: ((5, 6), "eos")}
     order = iter(sorted(by_row, key=lambda row: (len(pool.target_texts[row]), row)))
     monkeypatch.setitem(

@@ -70,14 +70,19 @@ class ResamplerLayer(nn.Module):
         self.mlp_norm = nn.RMSNorm(width, eps=1e-6)
         self.mlp = SwiGLU(width)
 
-    def forward(self, slots_BKD: Tensor, states_BND: Tensor, keep_BN: Tensor) -> Tensor:
-        """Return the slots after the layer, shape ``[B, K, D]``."""
+    def forward(
+        self, slots_BKD: Tensor, states_BND: Tensor, keep_BN: Tensor, slot_keep_BK: Tensor | None = None
+    ) -> Tensor:
+        """Return the slots after the layer, shape ``[B, K, D]``; *slot_keep_BK* is None where all count."""
         asking_BKD = self.cross_norm(slots_BKD)
         seen_BMD = torch.cat([self.source_norm(states_BND), asking_BKD], dim=1)
-        seen_BM = torch.cat([keep_BN, torch.ones_like(asking_BKD[..., 0], dtype=torch.bool)], dim=1)
+        own_BK = slot_keep_BK
+        if own_BK is None:
+            own_BK = torch.ones_like(asking_BKD[..., 0], dtype=torch.bool)
+        seen_BM = torch.cat([keep_BN, own_BK], dim=1)
         slots_BKD = slots_BKD + self.cross(asking_BKD, seen_BMD, seen_BM)
         inner_BKD = self.attend_norm(slots_BKD)
-        slots_BKD = slots_BKD + self.attend(inner_BKD, inner_BKD, None)
+        slots_BKD = slots_BKD + self.attend(inner_BKD, inner_BKD, slot_keep_BK)
         grown_BKD: Tensor = slots_BKD + self.mlp(self.mlp_norm(slots_BKD))
         return grown_BKD
 
