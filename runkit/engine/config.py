@@ -17,7 +17,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from runkit.errors import RecordInvalid, StorageFailed, UnknownName, UsageError
@@ -70,10 +78,30 @@ class PairConfig(_Section):
     """Tapped hidden states, concatenated; 0 is the embedding, n the output of layer n."""
 
 
+class SourceAlignConfig(_Section):
+    """A linear map of the source's states, fitted before training, that the bridge starts from."""
+
+    kind: Literal["none", "identity", "ridge", "procrustes"] = "none"
+    """``ridge`` and ``procrustes`` are fitted to the target's embeddings of the same characters.
+
+    ``rope`` is read as ``identity``, which is what runs under that name had: a square linear layer of the
+    states. It undid no rotation and could not: positions are rotated inside attention only, hidden states
+    never are, and one matrix for all tokens could not tell positions apart.
+    """
+    trainable: bool = True
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _rope_is_a_linear_map(cls, kind: object) -> object:
+        return "identity" if kind == "rope" else kind
+
+
 class PromptConfig(_Section):
     """How the target's input is laid out."""
 
     mode: Literal["soft_plus_text", "soft_only"] = "soft_plus_text"
+    injection: Literal["prepend", "adapter"] = "prepend"
+    """``adapter`` adds to the target's embeddings of the question what a resampler tells each token."""
     instruction: str = "\nA:"
     """Follows the question for all systems; in ``soft_only`` it follows the soft tokens."""
 
@@ -81,14 +109,18 @@ class PromptConfig(_Section):
 class BridgeConfig(_Section):
     """The trained network."""
 
+    kind: Literal["dit", "resampler", "linear"] = "dit"
+    """``dit`` integrates a velocity from noise; ``resampler`` asks with learned queries; ``linear`` is one
+    matrix on the means of K parts of the question, the floor."""
     conditioning: Literal["cross", "attn_pool", "mean"] = "cross"
     num_soft_tokens: _Positive = 8
     slot_positions: bool = True
     width: _Positive = 64
     depth: _Positive = 2
     heads: _Positive = 4
-    rms: Literal["exact", "none"] = "exact"
-    """Whether each soft token gets exactly the median RMS of the target's embeddings, or keeps its size."""
+    rms: Literal["exact", "none", "legacy_clamped"] = "exact"
+    """Whether each soft token gets exactly the median RMS of the target's embeddings, or keeps its size.
+    ``legacy_clamped`` repeats an old fault: a factor between 1/4 and 4 on soft tokens of any size."""
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
@@ -99,7 +131,14 @@ class BridgeConfig(_Section):
 
 
 class SamplerConfig(_Section):
-    """The Euler sampler from noise to soft tokens."""
+    """The way from noise to soft tokens."""
+
+    method: Literal["euler", "heun"] = "euler"
+    """``heun`` takes two velocities a step and is of second order."""
+    guidance: _Weight = 1.0
+    """Classifier-free guidance, in training as in evaluation; 1 is one conditional velocity."""
+    condition_drop: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the flow loss that is computed without the source, under guidance only."""
 
     train_steps: _Positive = 2
     eval_steps: _Positive = 2
@@ -111,18 +150,39 @@ class SamplerConfig(_Section):
 class LossConfig(_Section):
     """Weights of the loss terms; a term of weight 0 is not computed.
 
-    The teacher of flow and alignment is the question: the embeddings of its first tokens, one a slot.
+    The teacher of flow and alignment is a text: the embeddings of its first tokens, one a slot.
     """
 
     nll_weight: _Weight = 1.0
     flow_weight: _Weight = 0.1
     prompt_alignment_weight: _Weight = 0.0
+    prompt_alignment_mode: Literal["mse", "ce"] = "mse"
+    """``ce`` asks which token of the vocabulary a soft token points at, ``mse`` how far it is from it."""
+    kl_weight: _Weight = 0.0
+    """Pull towards what the target itself would answer to the full text. Does no harm, and forbids gains."""
+    info_nce_weight: _Weight = 0.0
+    """Soft tokens should tell their question from all other training questions."""
+    format_weight: _Weight = 0.0
+    """More weight on the tokens of the final ``#### n``."""
+    decode_weight: _Weight = 0.0
+    """Likelihood of the bridge's own greedy answers where they are correct. It cannot be the only term:
+    without a correct answer there is nothing to learn from."""
+    decode_every_steps: _Positive = 10
+    teacher: Literal["question", "answer"] = "question"
+    """With ``answer`` soft tokens are asked to *contain* the answer, so a run also says how many answers
+    can be read off the soft tokens alone."""
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Self:
-        if self.nll_weight == self.flow_weight == self.prompt_alignment_weight == 0:
+        if self.flow_weight == 0 and not self.learns_without_flow:
             raise _unfit("terms of which at least one has a weight", "all weights 0")
         return self
+
+    @property
+    def learns_without_flow(self) -> bool:
+        """Whether some other term that is there at every step has a weight."""
+        terms = (self.nll_weight, self.prompt_alignment_weight, self.kl_weight, self.info_nce_weight)
+        return max(*terms, self.format_weight) > 0
 
 
 class OptimConfig(_Section):
@@ -177,6 +237,7 @@ class TrainConfig(_Section):
     seed: _Count = 1234
     task: TaskConfig = TaskConfig()
     pair: PairConfig = PairConfig()
+    source_align: SourceAlignConfig = SourceAlignConfig()
     prompt: PromptConfig = PromptConfig()
     bridge: BridgeConfig = BridgeConfig()
     sampler: SamplerConfig = SamplerConfig()
@@ -185,6 +246,40 @@ class TrainConfig(_Section):
     train: TrainSection = TrainSection()
     eval: EvalConfig = EvalConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _an_adapter_has_a_question_and_no_slots(self) -> Self:
+        if self.prompt.injection == "prepend":
+            return self
+        if self.bridge.kind != "resampler" or self.prompt.mode != "soft_plus_text":
+            got = f"{self.bridge.kind} in {self.prompt.mode}"
+            raise _unfit("a resampler in soft_plus_text for prompt.injection adapter", got)
+        if self.loss.prompt_alignment_weight > 0 or self.loss.info_nce_weight > 0:
+            raise _unfit("no alignment and no InfoNCE, which look at slots that an adapter lacks", "one")
+        return self
+
+    @model_validator(mode="after")
+    def _the_factors_know_the_task(self) -> Self:
+        """These factors read the target's whole prompt, and do not know of worked examples before it."""
+        loss = self.loss
+        asked = {
+            "loss.kl_weight": loss.kl_weight > 0,
+            "loss.info_nce_weight": loss.info_nce_weight > 0,
+            "loss.format_weight": loss.format_weight > 0,
+            "loss.decode_weight": loss.decode_weight > 0,
+            "prompt.injection adapter": self.prompt.injection == "adapter",
+            "source_align": self.source_align.kind != "none",
+        }
+        unknown = [factor for factor, is_asked in asked.items() if is_asked]
+        if unknown and self.task.name != "pricelist":
+            raise _unfit(f"of the pricelist task to use {', '.join(unknown)}", self.task.name)
+        return self
+
+    @model_validator(mode="after")
+    def _the_bridge_can_learn(self) -> Self:
+        if self.bridge.kind != "dit" and not self.loss.learns_without_flow:
+            raise _unfit("a loss with a weight besides flow, which only the dit bridge has", "none")
+        return self
 
 
 class Ablates(_Section):
@@ -314,29 +409,38 @@ def flatten(config: TrainConfig) -> Flat:
 
 
 def inert(config: TrainConfig) -> dict[str, str]:
-    """Return the keys that cannot change this run, each with the reason."""
-    reasons: dict[str, str] = {}
+    """Return the keys that cannot change this run, each with the reason.
+
+    A key of :data:`IMPLIED` at its value is not named: it says nothing that the key's absence does not say.
+    """
+    flat = flatten(config)
+    reasons = {
+        **_inert_without_guidance(config),
+        **_inert_without_a_term(config),
+        **_inert_for_the_kind(config),
+    }
     if config.train.patience_evals * config.train.eval_every_steps >= config.train.steps:
         reasons["train.patience_evals"] = "train.steps end before patience could run out"
     if config.optim.warmup_steps >= config.train.steps:
         reasons["optim.decay"] = "train.steps end within optim.warmup_steps"
     if config.task.name == "pricelist":
-        given = flatten(config).items() - flatten(TrainConfig()).items()
+        given = flat.items() - flatten(TrainConfig()).items()
         reasons |= {key: "the price list reads no data" for key, _ in given if key in _DATA_KEYS}
-    return reasons
+    return {key: reason for key, reason in reasons.items() if key not in IMPLIED or flat[key] != IMPLIED[key]}
 
 
 def effective(config: TrainConfig) -> Flat:
-    """Return the flat configuration without its inert keys: what this run really depends on."""
-    without = {*inert(config)}
+    """Return the flat configuration without its inert keys: what this run really depends on.
+
+    A key of :data:`IMPLIED` at its value is left out too, and of a price-list run the keys that only other
+    tasks need, at their defaults.
+    """
+    flat, without = flatten(config), {*inert(config)}
+    without |= {key for key, value in IMPLIED.items() if flat[key] == value}
     if config.task.name == "pricelist":
         default = flatten(TrainConfig())
-        without |= {
-            key
-            for key, value in flatten(config).items()
-            if key in _LATER_KEYS & default.keys() and value == default[key]
-        }
-    return {key: value for key, value in flatten(config).items() if key not in without}
+        without |= {key for key in _LATER_KEYS & default.keys() if flat[key] == default[key]}
+    return {key: value for key, value in flat.items() if key not in without}
 
 
 def digest(config: TrainConfig) -> str:
@@ -345,6 +449,76 @@ def digest(config: TrainConfig) -> str:
         effective(config), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+IMPLIED: Mapping[str, Scalar] = {
+    "prompt.injection": "prepend",
+    "source_align.kind": "none",
+    "source_align.trainable": True,
+    "bridge.kind": "dit",
+    "sampler.method": "euler",
+    "sampler.guidance": 1.0,
+    "sampler.condition_drop": 0.1,
+    "loss.prompt_alignment_mode": "mse",
+    "loss.kl_weight": 0.0,
+    "loss.info_nce_weight": 0.0,
+    "loss.format_weight": 0.0,
+    "loss.decode_weight": 0.0,
+    "loss.decode_every_steps": 10,
+    "loss.teacher": "question",
+}
+"""What it means that a key is absent from an effective configuration.
+
+These keys are younger than runs in archives. At the value here they say what those runs did, so they are
+left out: a configuration has the same digest before and after the key came. They are not inert then (the
+bridge *is* a DiT), and a comparison reports them as changed, not as a consequence, when they differ. A
+value in this table can therefore never change.
+"""
+
+_KINDS_WITHOUT = {
+    "resampler": ("reads all source states by cross-attention", "has queries for slots", ()),
+    "linear": ("reads means of parts of the question", "has no slots", ("width", "depth", "heads")),
+}
+
+
+def _inert_for_the_kind(config: TrainConfig) -> dict[str, str]:
+    kind = config.bridge.kind
+    if kind == "dit":
+        return {}
+    reads, slots, unused = _KINDS_WITHOUT[kind]
+    reasons = {
+        "bridge.conditioning": f"the {kind} bridge {reads}",
+        "bridge.slot_positions": f"the {kind} bridge {slots}",
+        **{f"bridge.{key}": f"the {kind} bridge is one matrix" for key in unused},
+        "loss.flow_weight": f"the {kind} bridge has no velocity",
+    }
+    sampler = {
+        key: f"the {kind} bridge has no sampler" for key in flatten(config) if key.startswith("sampler.")
+    }
+    if config.prompt.injection == "adapter":
+        reasons["bridge.num_soft_tokens"] = "the adapter adds to the question's own tokens"
+    return {**reasons, **sampler}
+
+
+def _inert_without_guidance(config: TrainConfig) -> dict[str, str]:
+    if config.sampler.guidance == 1.0:
+        return {"sampler.condition_drop": "sampler.guidance is 1, so there is no null token"}
+    if config.loss.flow_weight == 0:
+        return {"sampler.condition_drop": "loss.flow_weight is 0"}
+    return {}
+
+
+def _inert_without_a_term(config: TrainConfig) -> dict[str, str]:
+    reasons, loss = {}, config.loss
+    if config.source_align.kind == "none":
+        reasons["source_align.trainable"] = "source_align.kind is none, so there is no map"
+    if loss.prompt_alignment_weight == 0:
+        reasons["loss.prompt_alignment_mode"] = "loss.prompt_alignment_weight is 0"
+        if loss.flow_weight == 0 or config.bridge.kind != "dit":
+            reasons["loss.teacher"] = "neither flow nor prompt alignment is computed"
+    if loss.decode_weight == 0:
+        reasons["loss.decode_every_steps"] = "loss.decode_weight is 0"
+    return reasons
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -382,7 +556,7 @@ def _from_flat(flat: Mapping[str, Any], *, origin: str) -> TrainConfig:
 
 
 def _wrong_value(one: Any, flat: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in one["loc"])
+    key = ".".join(str(part) for part in one["loc"]) or "the configuration"
     if one["type"] == "unfit":
         return f"{key} {one['msg']}"
     expected = _EXPECTED.get(one["type"], one["msg"]).format(**one.get("ctx", {}))

@@ -4,6 +4,7 @@ The systems are the source alone, the target alone and the target with the bridg
 controls are the bridge reading *another* item's source states (``shuffled_source``) and the target reading
 the identical text without soft tokens. In ``soft_plus_text`` mode the latter is the target alone, prompt
 for prompt from the one builder, and is not generated twice; in ``soft_only`` mode it is ``no_soft_tokens``.
+Where the teacher is the answer, ``soft_tokens_read`` says how many answers the soft tokens spell themselves.
 
 Legend: I items, B examples, N source tokens, S width of source states, K soft tokens, E width of the
 target's embeddings.
@@ -17,12 +18,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from runkit.engine.baselines import batch_plan
-from runkit.engine.bridge.dit import DiTBridge
+from runkit.engine.bridge import Adapter, Bridge
 from runkit.engine.bridge.scale import Scale
-from runkit.engine.pair import FrozenModel, Generation, Prefix, States, length_of
-from runkit.engine.prompts import build_sequences, embed
+from runkit.engine.injection import Soft, adapter_says, bridged_input, raw_slots
+from runkit.engine.pair import FrozenModel, Generation, Prefix, States
 from runkit.engine.tasks.base import Item, Outcome, Task, before_stop, outcome
 
 
@@ -60,11 +62,14 @@ class BridgeInputs(NamedTuple):
 
     states: States
     """Of the questions, by the source, shape ``[I, N, S]``."""
-    noise_IKE: Tensor
+    noise_IKE: Tensor | None
+    """None where the bridge starts from no noise."""
     target_texts: tuple[tuple[int, ...], ...]
     """Token ids of what follows the soft tokens."""
     prefix: Prefix | None = None
     """What the target reads before the soft tokens."""
+    question_lengths: tuple[int, ...] = ()
+    """For an adapter, how many tokens of each text are the question."""
 
 
 @contextmanager
@@ -79,7 +84,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 def bridged_generations(
-    bridge: DiTBridge,
+    bridge: Bridge,
     target: FrozenModel,
     inputs: BridgeInputs,
     *,
@@ -99,20 +104,20 @@ def bridged_generations(
     read = list(range(len(inputs.target_texts))) if states_from is None else list(states_from)
     generations: dict[int, Generation] = {}
     with evaluation_mode(bridge), torch.no_grad():
-        lengths = [len(text) for text in inputs.target_texts]
-        for rows in batch_plan(lengths, batch_size=batch_size, padded=padded):
+        for rows in batch_plan(
+            [len(text) for text in inputs.target_texts], batch_size=batch_size, padded=padded
+        ):
             states = pick(inputs.states, [read[row] for row in rows], device=target.device)
-            noise_BKE = inputs.noise_IKE[rows].to(target.device)
-            raw_BKE = bridge(states.states_BNS, states.keep_BN, noise_BKE, steps=steps)
-            soft_BKE = scale(raw_BKE)
-            sequences = build_sequences(
-                [inputs.target_texts[row] for row in rows],
-                num_slots=soft_BKE.shape[1],
-                special=target.special,
-                start=length_of(inputs.prefix),
-            )
+            texts = [inputs.target_texts[row] for row in rows]
+            if isinstance(bridge, Adapter):
+                lengths = [inputs.question_lengths[row] for row in rows]
+                table_VE = target.embedding_table
+                soft = adapter_says(bridge, states, texts, lengths, table_VE=table_VE, scale=scale)
+            else:
+                soft = Soft(scale(raw_slots(bridge, states, inputs.noise_IKE, rows, steps=steps)), None)
+            sequences, embedded_BTE = bridged_input(soft, texts, target, prefix=inputs.prefix)
             written = target.generate_greedy(
-                embed(sequences, table_VE=target.embedding_table, soft_BKE=soft_BKE),
+                embedded_BTE,
                 max_new_tokens=max_new_tokens,
                 lengths=sequences.lengths,
                 prefix=inputs.prefix,
@@ -120,6 +125,33 @@ def bridged_generations(
             )
             generations.update(zip(rows, written, strict=True))
     return [generations[row] for row in range(len(inputs.target_texts))]
+
+
+def read_generations(
+    bridge: Bridge, target: FrozenModel, inputs: BridgeInputs, *, steps: int, batch_size: int
+) -> list[Generation]:
+    """Return what each item's soft tokens spell when each is read as the token that it points at most.
+
+    The target model is not run: this is what the soft tokens say by themselves.
+    """
+    unit_VE = functional.normalize(target.embedding_table, dim=-1)
+    spelled: list[Generation] = []
+    rows = range(len(inputs.target_texts))
+    with evaluation_mode(bridge), torch.no_grad():
+        for first in rows[::batch_size]:
+            batch = rows[first : first + batch_size]
+            soft_BKE = raw_slots(
+                bridge, pick(inputs.states, batch, device=target.device), inputs.noise_IKE, batch, steps=steps
+            )
+            ids_BK = (functional.normalize(soft_BKE, dim=-1) @ unit_VE.T).argmax(dim=-1).tolist()
+            spelled += [_until_end(ids, target.special.eos) for ids in ids_BK]
+    return spelled
+
+
+def _until_end(token_ids: Sequence[int], eos: int) -> Generation:
+    if eos in token_ids:
+        return Generation(tuple(token_ids[: list(token_ids).index(eos)]), "eos")
+    return Generation(tuple(token_ids), "length")
 
 
 def pick(states: States, rows: Sequence[int], *, device: torch.device) -> States:

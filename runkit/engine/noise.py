@@ -43,6 +43,14 @@ def batch_times(*, run_seed: int, split: str, item_ids: Sequence[str], draw: int
     )
 
 
+def batch_drops(
+    *, run_seed: int, split: str, item_ids: Sequence[str], draw: int, probability: float
+) -> Tensor:
+    """Return which items lose their source in the flow loss, shape ``[B]``, independent of noise and time."""
+    drawn = [_generator(f"{run_seed}|{split}|{one}|{draw}|drop").random() for one in item_ids]
+    return torch.tensor([one < probability for one in drawn])
+
+
 def _generator(name: str) -> np.random.Generator:
     key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "little")
     return np.random.Generator(np.random.Philox(key=key))

@@ -7,7 +7,8 @@ K is 0 for a model on its own. Evaluation
 builds the same rows without the answer. Padding stands on the right only, after everything that counts,
 so positions are 0, 1, 2, … without a gap and causal attention never sees a pad.
 
-Legend: B examples, T sequence positions, K soft tokens, E width of embeddings, A supervised positions.
+Legend: B examples, T sequence positions, K soft tokens, E width of embeddings, A supervised positions,
+Q question tokens.
 """
 
 from __future__ import annotations
@@ -108,3 +109,17 @@ def embed(sequences: Sequences, *, table_VE: Tensor, soft_BKE: Tensor | None) ->
         return embedded_BTE
     first, after = sequences.first_slot, sequences.first_slot + num_soft
     return torch.cat([embedded_BTE[:, :first], soft_BKE.to(table_VE), embedded_BTE[:, after:]], dim=1)
+
+
+def embed_told(
+    sequences: Sequences, *, table_VE: Tensor, told_BQE: Tensor, question_keep_BQ: Tensor
+) -> Tensor:
+    """Return the embeddings ``[B, T, E]`` of rows without slots, with *told_BQE* added to the question.
+
+    The question stands right after BOS. What is told to padding is dropped.
+    """
+    embedded_BTE = embed(sequences, table_VE=table_VE, soft_BKE=None)
+    width = min(told_BQE.shape[1], embedded_BTE.shape[1] - 1)
+    added_BQE = told_BQE[:, :width].masked_fill(~question_keep_BQ[:, :width, None], 0.0)
+    first_B1E, question_BQE, rest = embedded_BTE.tensor_split([1, 1 + width], dim=1)
+    return torch.cat([first_B1E, question_BQE + added_BQE, rest], dim=1)

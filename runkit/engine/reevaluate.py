@@ -21,7 +21,7 @@ from runkit.engine.pair import Generation
 from runkit.engine.preparation import Measured, Prepared, bridged, new_bridge, prepare
 from runkit.engine.tasks.base import outcome
 from runkit.engine.train_run import BEST, LAST, assert_as_recorded, fixed_arithmetic, identities
-from runkit.errors import RunUnreadable
+from runkit.errors import RunUnreadable, UsageError
 
 Role = Literal["best", "last"]
 Split = Literal["dev", "test"]
@@ -78,6 +78,10 @@ def evaluate_again(
         bridge = new_bridge(config, prepared)
         load_into(bridge, checkpoint.weights)
         measured = {"dev": prepared.dev, "test": prepared.test}[split]
+    if num_draws > 1 and measured.inputs.noise_IKE is None:
+        raise UsageError(
+            f"the bridge of {run_dir.name} starts from no noise, so all draws are equal; leave out --repeats"
+        )
     for draw in range(num_draws):
         with fixed_arithmetic(config.compute.threads):
             inputs = _with_draw(config, measured, draw)
@@ -104,13 +108,15 @@ def dumped_items(path: Path, *, checkpoint_step: int) -> tuple[BridgedItem, ...]
 
 
 def _with_draw(config: TrainConfig, measured: Measured, draw: int) -> BridgeInputs:
-    shape_IKE = measured.inputs.noise_IKE.shape
+    drawn_before_IKE = measured.inputs.noise_IKE
+    if drawn_before_IKE is None:
+        return measured.inputs
     drawn_IKE = noise.batch_noise(
         run_seed=config.seed,
         split=measured.split,
         item_ids=[item.id for item in measured.items],
         draw=draw,
-        shape=tuple(shape_IKE[1:]),
+        shape=tuple(drawn_before_IKE.shape[1:]),
         std=config.sampler.noise_std,
     )
     return measured.inputs._replace(noise_IKE=drawn_IKE)

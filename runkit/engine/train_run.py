@@ -17,7 +17,7 @@ from runkit.engine import config as configuration
 from runkit.engine import noise
 from runkit.engine.checkpoint import load_into, snapshot, write_checkpoint
 from runkit.engine.config import TrainConfig
-from runkit.engine.evaluate import Counts, Scored, count, derangement, score
+from runkit.engine.evaluate import Counts, Scored, count, derangement, read_generations, score
 from runkit.engine.pair import FrozenModel, assert_frozen
 from runkit.engine.preparation import Measured, Prepared, bridged, new_bridge, prepare
 from runkit.engine.reporter import Reporter
@@ -27,6 +27,8 @@ from runkit.errors import AlreadyExists, RunkitError, RunUnreadable, StorageFail
 
 BEST = Path("checkpoint/best.safetensors")
 LAST = Path("checkpoint/last.safetensors")
+
+_IN_NATS = frozenset({"nll", "kl", "info_nce", "format", "decode"})
 
 
 class TrainResult(NamedTuple):
@@ -277,7 +279,10 @@ class _Run:
             {
                 "step": step,
                 "loss": report.loss,
-                **{f"{name}_nats" if name == "nll" else name: value for name, value in report.terms.items()},
+                **{
+                    f"{name}_nats" if name in _IN_NATS else name: value
+                    for name, value in report.terms.items()
+                },
                 "grad_norm": report.grad_norm,
                 "learning_rate": report.learning_rate,
                 "rms_ratio": report.rms_ratio,
@@ -352,7 +357,7 @@ class _Run:
         test = self.prepared.test
         systems = {**test.alone, "bridged": self._bridged(test)}
         shuffled = self._bridged(test, states_from=derangement(len(test.items)))
-        controls = {"shuffled_source": shuffled, **test.controls}
+        controls = {"shuffled_source": shuffled, **self._soft_tokens_read(test), **test.controls}
         self._dump("final", test, {**systems, **controls}, checkpoint_step=best.step)
         self._announce("[Final Eval]", "final", test, systems)
         for control, rows in controls.items():
@@ -378,6 +383,19 @@ class _Run:
             self.config, self.prepared, self.state.bridge, measured.inputs, states_from=states_from
         )
         return score(self.prepared.task, self.prepared.target, measured.items, generations)
+
+    def _soft_tokens_read(self, measured: Measured) -> dict[str, list[Scored]]:
+        if configuration.effective(self.config).get("loss.teacher") != "answer":
+            return {}
+        generations = read_generations(
+            self.state.bridge,
+            self.prepared.target,
+            measured.inputs,
+            steps=self.config.sampler.eval_steps,
+            batch_size=self.config.eval.batch_size,
+        )
+        scored = score(self.prepared.task, self.prepared.target, measured.items, generations)
+        return {"soft_tokens_read": scored}
 
     def _say(self, line: str) -> None:
         self.files.log(line)

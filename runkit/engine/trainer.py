@@ -7,21 +7,24 @@ embeddings, A supervised positions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from runkit.engine import losses, noise
-from runkit.engine.bridge.dit import DiTBridge
-from runkit.engine.bridge.flow import sample_euler
+from runkit.engine.baselines import batch_plan
+from runkit.engine.bridge import Adapter, Bridge, DiTBridge
+from runkit.engine.bridge.conditioning import Condition
 from runkit.engine.bridge.scale import Scale, row_rms
 from runkit.engine.evaluate import pick
-from runkit.engine.pair import FrozenModel, Prefix, States, length_of
-from runkit.engine.prompts import build_sequences, embed
+from runkit.engine.injection import Soft, adapter_says, bridged_input
+from runkit.engine.pair import FrozenModel, Generation, Prefix, States
+from runkit.engine.supervision import Supervision, first_positions, format_positions
 from runkit.errors import TrainingStopped
 
 
@@ -34,6 +37,8 @@ class TrainingPool(NamedTuple):
     answers: tuple[tuple[int, ...], ...]
     teacher_ids: tuple[tuple[int, ...], ...]
     """Per item K tokens of the target's vocabulary that flow and alignment pull towards."""
+    question_lengths: tuple[int, ...]
+    """For an adapter, how many tokens of each text are the question; else empty."""
 
 
 class Weights(NamedTuple):
@@ -42,6 +47,10 @@ class Weights(NamedTuple):
     nll: float
     flow: float
     prompt_alignment: float
+    kl: float
+    info_nce: float
+    format: float
+    decode: float
 
 
 class Schedule(NamedTuple):
@@ -78,7 +87,7 @@ class StepReport(NamedTuple):
 class TrainState:
     """All that changes during training."""
 
-    bridge: DiTBridge
+    bridge: Bridge
     optimizer: torch.optim.Optimizer
     step: int = 0
 
@@ -95,16 +104,26 @@ class Trainer:
     batch_size: int
     sampler_steps: int
     noise_std: float
+    condition_drop: float
+    """Share of the flow loss without the source; has an effect under guidance only."""
     scale: Scale
     grad_clip_norm: float
+    alignment_mode: Literal["mse", "ce"]
+    supervision: Supervision
+    decode_every_steps: int
+    max_new_tokens: int
+    """How long an own answer may get, for the decode term."""
     prefix: Prefix | None = None
     """What the target reads before the soft tokens, the same as in evaluations."""
 
-    def start(self, bridge: DiTBridge, *, weight_decay: float) -> TrainState:
+    def start(self, bridge: Bridge, *, weight_decay: float) -> TrainState:
         """Return the state before the first step."""
         bridge.train()
         optimizer = torch.optim.AdamW(
-            bridge.parameters(), lr=self.schedule.learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98)
+            [weight for weight in bridge.parameters() if weight.requires_grad],
+            lr=self.schedule.learning_rate,
+            weight_decay=weight_decay,
+            betas=(0.9, 0.98),
         )
         return TrainState(bridge, optimizer)
 
@@ -119,7 +138,7 @@ class Trainer:
         rows, epoch = batch_rows(
             step - 1, pool_items=len(self.pool.item_ids), batch_size=self.batch_size, run_seed=self.run_seed
         )
-        terms, rms_ratio = self._terms(state.bridge, rows, draw=noise.EVALUATION_DRAW + 1 + epoch)
+        terms, rms_ratio = self._terms(state.bridge, rows, step, draw=noise.EVALUATION_DRAW + 1 + epoch)
         _assert_finite(terms, step)
         loss = sum(
             (getattr(self.weights, name) * term for name, term in terms.items()),
@@ -142,40 +161,117 @@ class Trainer:
             rms_ratio=rms_ratio,
         )
 
-    def _terms(self, bridge: DiTBridge, rows: Sequence[int], *, draw: int) -> tuple[dict[str, Tensor], float]:
+    def _terms(
+        self, bridge: Bridge, rows: Sequence[int], step: int, *, draw: int
+    ) -> tuple[dict[str, Tensor], float]:
         states = pick(self.pool.states, rows, device=self.target.device)
-        condition = bridge.condition(states.states_BNS, states.keep_BN)
-        noise_BKE = self._noise(rows, draw)
+        flow: Callable[[], Tensor] | None = None
+        if isinstance(bridge, Adapter):
+            return self._adapter_terms(bridge, states, rows, step)
+        if isinstance(bridge, DiTBridge):
+            condition = bridge.condition(states.states_BNS, states.keep_BN)
+            noise_BKE = self._noise(rows, draw)
+            raw_BKE = bridge.sample(condition, noise_BKE, steps=self.sampler_steps)
+            flow = partial(self._flow, bridge, condition, noise_BKE, rows, draw)
+        else:
+            raw_BKE = bridge(states.states_BNS, states.keep_BN)
+        soft_BKE = self.scale(raw_BKE)
+        terms = self._answer_terms(Soft(soft_BKE, None), rows)
+        if self.weights.flow > 0 and flow is not None:
+            terms["flow"] = flow()
+        if self.weights.prompt_alignment > 0:
+            terms["prompt_alignment"] = self._alignment(soft_BKE, rows)
+        if self.weights.info_nce > 0 and (bank := self.supervision.bank) is not None:
+            terms["info_nce"] = losses.info_nce(soft_BKE, bank.mean_PE, torch.tensor(rows), bank.alike_P)
+        if self.weights.decode > 0 and step % self.decode_every_steps == 0:
+            terms |= self._decode_term(Soft(soft_BKE, None), rows)
+        return terms, float(row_rms(soft_BKE.detach()).mean()) / self.scale.rms
+
+    def _flow(
+        self, bridge: DiTBridge, condition: Condition, noise_BKE: Tensor, rows: Sequence[int], draw: int
+    ) -> Tensor:
+        if bridge.null is not None:
+            condition = bridge.null(condition, self._drops(rows, draw))
 
         def velocity(point_BKE: Tensor, time_B: Tensor) -> Tensor:
             return bridge.velocity(point_BKE, time_B, condition)
 
-        raw_BKE = sample_euler(velocity, noise_BKE, steps=self.sampler_steps)
-        soft_BKE = self.scale(raw_BKE)
-        terms: dict[str, Tensor] = {}
-        if self.weights.nll > 0:
-            terms["nll"] = self._nll(soft_BKE, rows)
-        if self.weights.flow > 0:
-            terms["flow"] = losses.flow(velocity, noise_BKE, self._teacher(rows), self._times(rows, draw))
-        if self.weights.prompt_alignment > 0:
-            terms["prompt_alignment"] = losses.prompt_alignment(
-                soft_BKE / self.scale.rms, self._teacher(rows)
-            )
-        return terms, float(row_rms(soft_BKE.detach()).mean()) / self.scale.rms
+        return losses.flow(velocity, noise_BKE, self._teacher(rows), self._times(rows, draw))
 
-    def _nll(self, soft_BKE: Tensor, rows: Sequence[int]) -> Tensor:
-        sequences = build_sequences(
-            [self.pool.target_texts[row] for row in rows],
-            num_slots=soft_BKE.shape[1],
-            special=self.target.special,
-            answers=[self.pool.answers[row] for row in rows],
-            start=length_of(self.prefix),
-        )
-        embedded_BTE = embed(sequences, table_VE=self.target.embedding_table, soft_BKE=soft_BKE)
+    def _adapter_terms(
+        self, bridge: Adapter, states: States, rows: Sequence[int], step: int
+    ) -> tuple[dict[str, Tensor], float]:
+        texts = [self.pool.target_texts[row] for row in rows]
+        lengths = [self.pool.question_lengths[row] for row in rows]
+        table_VE = self.target.embedding_table
+        soft = adapter_says(bridge, states, texts, lengths, table_VE=table_VE, scale=self.scale)
+        terms = self._answer_terms(soft, rows)
+        if self.weights.decode > 0 and step % self.decode_every_steps == 0:
+            terms |= self._decode_term(soft, rows)
+        real = soft.soft_BKE.detach()[soft.question_keep_BK]
+        return terms, float(row_rms(real).mean()) / self.scale.rms
+
+    def _answer_terms(self, soft: Soft, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Return the terms that look at the target's predictions of the reference answers."""
+        terms: dict[str, Tensor] = {}
+        if max(self.weights.nll, self.weights.kl, self.weights.format) == 0:
+            return terms
+        answers = [self.pool.answers[row] for row in rows]
+        logits_AV, labels_A = self._predict(soft, rows, answers)
+        lengths = [len(answer) + 1 for answer in answers]
+        if self.weights.nll > 0:
+            terms["nll"] = losses.nll(logits_AV, labels_A)
+        if self.weights.kl > 0 and (teacher := self.supervision.full_text) is not None:
+            terms["kl"] = losses.kl(logits_AV[first_positions(lengths)], teacher.log_probs(rows))
+        if self.weights.format > 0 and (starts := self.supervision.format_starts) is not None:
+            span_F = format_positions(lengths, [starts[row] for row in rows])
+            terms["format"] = losses.nll(logits_AV[span_F], labels_A[span_F])
+        return terms
+
+    def _predict(
+        self, soft: Soft, rows: Sequence[int], answers: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits ``[A, V]`` and labels ``[A]`` of *answers* after the bridged prompts of *rows*."""
+        texts = [self.pool.target_texts[row] for row in rows]
+        sequences, embedded_BTE = bridged_input(soft, texts, self.target, answers=answers, prefix=self.prefix)
         logits_AV = self.target.logits(
             embedded_BTE, sequences.position_ids_BT, sequences.predicting_A, prefix=self.prefix
         )
-        return losses.nll(logits_AV, sequences.labels_A.to(logits_AV.device))
+        return logits_AV, sequences.labels_A.to(logits_AV.device)
+
+    def _alignment(self, soft_BKE: Tensor, rows: Sequence[int]) -> Tensor:
+        if self.alignment_mode == "ce":
+            ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows])
+            return losses.prompt_alignment_ce(soft_BKE, self.target.embedding_table, ids_BK)
+        return losses.prompt_alignment(soft_BKE / self.scale.rms, self._teacher(rows))
+
+    def _decode_term(self, soft: Soft, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Return the likelihood of own correct answers, or no term where none is correct."""
+        own = self._own_answers(soft.detached(), rows)
+        if not own:
+            return {}
+        kept = list(own)
+        logits_AV, labels_A = self._predict(
+            soft.rows(kept), [rows[index] for index in kept], [own[index] for index in kept]
+        )
+        return {"decode": losses.nll(logits_AV, labels_A)}
+
+    def _own_answers(self, soft: Soft, rows: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        """Return the greedy answers that end and are correct, by index in the batch."""
+        is_correct = self.supervision.is_correct
+        assert is_correct is not None, "the decode term needs to know which answers are correct"
+        written: dict[int, Generation] = {}
+        lengths = [len(self.pool.target_texts[row]) for row in rows]
+        for batch in batch_plan(lengths, batch_size=len(rows)):
+            texts = [self.pool.target_texts[rows[index]] for index in batch]
+            _, embedded_BTE = bridged_input(soft.rows(batch), texts, self.target)
+            generations = self.target.generate_greedy(embedded_BTE, max_new_tokens=self.max_new_tokens)
+            written.update(zip(batch, generations, strict=True))
+        return {
+            index: one.token_ids
+            for index, one in sorted(written.items())
+            if one.finish == "eos" and is_correct(rows[index], one.token_ids)
+        }
 
     def _noise(self, rows: Sequence[int], draw: int) -> Tensor:
         return noise.batch_noise(
@@ -191,6 +287,15 @@ class Trainer:
         ids = [self.pool.item_ids[row] for row in rows]
         times_B = noise.batch_times(run_seed=self.run_seed, split="train", item_ids=ids, draw=draw)
         return times_B.to(self.target.device)
+
+    def _drops(self, rows: Sequence[int], draw: int) -> Tensor:
+        return noise.batch_drops(
+            run_seed=self.run_seed,
+            split="train",
+            item_ids=[self.pool.item_ids[row] for row in rows],
+            draw=draw,
+            probability=self.condition_drop,
+        )
 
     def _teacher(self, rows: Sequence[int]) -> Tensor:
         ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows], device=self.target.device)

@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from runkit.engine.bridge.align import SourceAlign
+
 Conditioning = Literal["cross", "attn_pool", "mean"]
 
 
@@ -28,8 +30,16 @@ class Condition(NamedTuple):
 class SourceEncoder(nn.Module):
     """Normalises and projects source states, and pools them when the conditioning asks for it."""
 
-    def __init__(self, *, source_width: int, width: int, conditioning: Conditioning) -> None:
+    def __init__(
+        self,
+        *,
+        source_width: int,
+        width: int,
+        conditioning: Conditioning,
+        align: SourceAlign | None = None,
+    ) -> None:
         super().__init__()
+        self.align = align
         self.conditioning = conditioning
         self.norm = nn.RMSNorm(source_width, eps=1e-6)
         self.project = nn.Linear(source_width, width)
@@ -38,7 +48,8 @@ class SourceEncoder(nn.Module):
 
     def forward(self, states_BNS: Tensor, keep_BN: Tensor) -> Condition:
         """Return what the bridge's blocks are conditioned on; padding never contributes."""
-        states_BND = self.project(self.norm(states_BNS))
+        aligned_BNS = states_BNS if self.align is None else self.align(states_BNS)
+        states_BND = self.project(self.norm(aligned_BNS))
         if self.conditioning == "cross":
             positions_ND = sincos(torch.arange(states_BND.shape[1], dtype=torch.float32), states_BND.shape[2])
             return Condition(states_BND + positions_ND.to(states_BND.device), keep_BN, None)
@@ -48,6 +59,27 @@ class SourceEncoder(nn.Module):
             score_BN = self.score(states_BND).squeeze(-1)
             weight_BN = score_BN.masked_fill(~keep_BN, float("-inf")).softmax(dim=1)
         return Condition(None, None, (weight_BN[..., None] * states_BND).sum(dim=1))
+
+
+class NullCondition(nn.Module):
+    """One learned token in place of the whole source, for classifier-free guidance."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token_D = nn.Parameter(torch.randn(width))
+
+    def forward(self, condition: Condition, drop_B: Tensor) -> Condition:
+        """Return *condition* with the learned token instead of the source where *drop_B* is true."""
+        if condition.pooled_BD is not None:
+            return Condition(None, None, torch.where(drop_B[:, None], self.token_D, condition.pooled_BD))
+        assert condition.states_BND is not None
+        assert condition.keep_BN is not None
+        first_N = torch.arange(condition.keep_BN.shape[1], device=drop_B.device) == 0
+        return Condition(
+            torch.where(drop_B[:, None, None], self.token_D, condition.states_BND),
+            torch.where(drop_B[:, None], first_N, condition.keep_BN),
+            None,
+        )
 
 
 def sincos(value: Tensor, width: int) -> Tensor:

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from runkit.engine.bridge.conditioning import Condition, Conditioning, SourceEncoder, sincos
-from runkit.engine.bridge.flow import sample_euler
+from runkit.engine.bridge.align import SourceAlign
+from runkit.engine.bridge.attention import Attention
+from runkit.engine.bridge.conditioning import Condition, Conditioning, NullCondition, SourceEncoder, sincos
+from runkit.engine.bridge.flow import SAMPLERS, Method, guided
 
 _TIME_SCALE = 1000.0
 """Times in [0, 1) barely move a sinusoidal code; the original DiT was trained on steps 0..999."""
@@ -26,7 +28,8 @@ class DiTBridge(nn.Module):
     """Maps a question's source states and noise to soft tokens, by integrating a learned velocity.
 
     A factor that is off has no parameters: without *slot_positions* there is no position table, and with
-    pooled conditioning there is no cross-attention. Without slot positions the network is equivariant
+    pooled conditioning there is no cross-attention; without *guidance* (that is, with guidance 1) there is
+    no null token and one velocity a step. Without slot positions the network is equivariant
     under permutations of the slots: it cannot put different content into different slots except by noise.
 
     Source:
@@ -44,10 +47,17 @@ class DiTBridge(nn.Module):
         num_soft_tokens: int,
         slot_positions: bool,
         conditioning: Conditioning,
+        method: Method = "euler",
+        guidance: float = 1.0,
+        align: SourceAlign | None = None,
     ) -> None:
         super().__init__()
         self.num_soft_tokens = num_soft_tokens
-        self.source = SourceEncoder(source_width=source_width, width=width, conditioning=conditioning)
+        self.method: Method = method
+        self.guidance = guidance
+        self.source = SourceEncoder(
+            source_width=source_width, width=width, conditioning=conditioning, align=align
+        )
         self.enter = nn.Linear(target_width, width)
         self.slots_KD = nn.Parameter(0.5 * torch.randn(num_soft_tokens, width)) if slot_positions else None
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
@@ -59,6 +69,7 @@ class DiTBridge(nn.Module):
         for layer in (self.modulate, self.leave):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.null = NullCondition(width) if guidance != 1.0 else None
 
     def condition(self, states_BNS: Tensor, keep_BN: Tensor) -> Condition:
         """Return the encoded source, to be computed once for all steps of the sampler."""
@@ -81,9 +92,23 @@ class DiTBridge(nn.Module):
         return velocity_BKE
 
     def forward(self, states_BNS: Tensor, keep_BN: Tensor, noise_BKE: Tensor, *, steps: int) -> Tensor:
-        """Return soft tokens ``[B, K, E]`` sampled from *noise_BKE* in *steps* Euler steps."""
-        condition = self.condition(states_BNS, keep_BN)
-        return sample_euler(lambda point, time: self.velocity(point, time, condition), noise_BKE, steps=steps)
+        """Return soft tokens ``[B, K, E]`` sampled from *noise_BKE* in *steps* steps."""
+        return self.sample(self.condition(states_BNS, keep_BN), noise_BKE, steps=steps)
+
+    def sample(self, condition: Condition, noise_BKE: Tensor, *, steps: int) -> Tensor:
+        """Return soft tokens ``[B, K, E]`` for an encoded source; gradients flow through all steps."""
+        sampler = SAMPLERS[self.method]
+        if self.null is None:
+            return sampler(lambda point, time: self.velocity(point, time, condition), noise_BKE, steps=steps)
+        everywhere_B = torch.ones(noise_BKE.shape[0], dtype=torch.bool, device=noise_BKE.device)
+        without = self.null(condition, everywhere_B)
+
+        def velocity(point_BKE: Tensor, time_B: Tensor) -> Tensor:
+            conditional_BKE = self.velocity(point_BKE, time_B, condition)
+            unconditional_BKE = self.velocity(point_BKE, time_B, without)
+            return guided(conditional_BKE, unconditional_BKE, guidance=self.guidance)
+
+        return sampler(velocity, noise_BKE, steps=steps)
 
 
 class Block(nn.Module):
@@ -124,32 +149,6 @@ class Modulation(NamedTuple):
     def open(self, hidden_BKD: Tensor) -> Tensor:
         """Return the branch's input."""
         return _normalise(hidden_BKD) * (1 + self.scale) + self.shift
-
-
-class Attention(nn.Module):
-    """Multi-head attention without a causal mask and without positions of its own."""
-
-    def __init__(self, *, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, slots_BKD: Tensor, seen_BND: Tensor, keep_BN: Tensor | None) -> Tensor:
-        """Return what each slot takes from *seen_BND*, shape ``[B, K, D]``; masked-out rows give nothing."""
-        query_BHKd = self._split(self.query(slots_BKD))
-        key_BHNd, value_BHNd = (self._split(part) for part in self.key_value(seen_BND).chunk(2, dim=-1))
-        mask_B11N = None if keep_BN is None else keep_BN[:, None, None, :]
-        mixed_BHKd = functional.scaled_dot_product_attention(
-            query_BHKd, key_BHNd, value_BHNd, attn_mask=mask_B11N
-        )
-        taken_BKD: Tensor = self.out(mixed_BHKd.transpose(1, 2).flatten(2))
-        return taken_BKD
-
-    def _split(self, rows_BKD: Tensor) -> Tensor:
-        batch, rows, width = rows_BKD.shape
-        return rows_BKD.view(batch, rows, self.heads, width // self.heads).transpose(1, 2)
 
 
 def _normalise(hidden_BKD: Tensor) -> Tensor:

@@ -6,10 +6,14 @@ Legend: B examples, K soft tokens, E width of the target model's embeddings, V v
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 _SMALLEST_RMS = 1e-6
+_CLAMP = (0.25, 4.0)
+
+Method = Literal["exact", "none", "legacy_clamped"]
 
 
 def row_rms(rows: Tensor) -> Tensor:
@@ -29,12 +33,14 @@ class Scale:
 
     rms: float
     """Median row RMS of the target's table."""
-    exact: bool
-    """Whether every single row gets that RMS, or the whole is only multiplied by it."""
+    method: Method
+    """Whether every single row gets that RMS, the whole is only multiplied by it, or the old fault."""
 
     def __call__(self, soft_BKE: Tensor) -> Tensor:
         """Return *soft_BKE* in embedding size."""
-        return match_rms(soft_BKE, rms=self.rms) if self.exact else self.rms * soft_BKE
+        if self.method == "legacy_clamped":
+            return match_rms_clamped(soft_BKE, rms=self.rms)
+        return match_rms(soft_BKE, rms=self.rms) if self.method == "exact" else self.rms * soft_BKE
 
 
 def match_rms(soft_BKE: Tensor, *, rms: float) -> Tensor:
@@ -44,3 +50,12 @@ def match_rms(soft_BKE: Tensor, *, rms: float) -> Tensor:
     embeddings are small. Gradients flow through the scale.
     """
     return soft_BKE * (rms / row_rms(soft_BKE).clamp_min(_SMALLEST_RMS))[..., None]
+
+
+def match_rms_clamped(soft_BKE: Tensor, *, rms: float) -> Tensor:
+    """Return what runs of old did instead of :func:`match_rms`, to repeat them; nothing else needs it.
+
+    The factor is kept between 1/4 and 4, so rows of size 1 stay some twenty times too large for a table
+    whose rows measure 0.01.
+    """
+    return soft_BKE * (rms / row_rms(soft_BKE).clamp_min(_SMALLEST_RMS)).clamp(*_CLAMP)[..., None]
