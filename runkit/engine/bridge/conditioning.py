@@ -51,8 +51,10 @@ class SourceEncoder(nn.Module):
         aligned_BNS = states_BNS if self.align is None else self.align(states_BNS)
         states_BND = self.project(self.norm(aligned_BNS))
         if self.conditioning == "cross":
-            positions_ND = sincos(torch.arange(states_BND.shape[1], dtype=torch.float32), states_BND.shape[2])
-            return Condition(states_BND + positions_ND.to(states_BND.device), keep_BN, None)
+            # On the device of the states: a copy from the host would wait for it, and breaks CUDA graphs.
+            place_N = torch.arange(states_BND.shape[1], dtype=torch.float32, device=states_BND.device)
+            positions_ND = sincos(place_N, states_BND.shape[2])
+            return Condition(states_BND + positions_ND, keep_BN, None)
         if self.conditioning == "mean":
             weight_BN = keep_BN / keep_BN.sum(dim=1, keepdim=True)
         else:
