@@ -41,7 +41,7 @@ class UnknownName(UsageError):
             known: All valid names; listed in the message when there are few of them.
             way_out: What to type to see the valid names.
         """
-        names = sorted(known)
+        names = sorted(set(known))
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
         parts = [f"there is no {kind} {name!r}"]
         if nearest:

@@ -39,3 +39,7 @@ def test_a_misspelled_name_is_answered_with_the_nearest_one() -> None:
 
 def test_a_far_name_is_answered_with_the_whole_list() -> None:
     assert str(UnknownName.among("preset", "x", ["b", "a"])) == "there is no preset 'x'; known: a, b"
+
+
+def test_a_name_that_is_known_twice_is_listed_once() -> None:
+    assert str(UnknownName.among("run", "x", ["b", "b"])) == "there is no run 'x'; known: b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -100,16 +101,21 @@ def train(workspace: Workspace, request: TrainRequest, *, reporter: Reporter) ->
     engine = _engine()
     folder = _new_folder(workspace, resolved.run_id)
     capture = _begun(resolved.run_id, request.argv)
-    with only_writer(folder), _captured(folder, capture):
-        result = engine.train(
-            resolved.config,
-            folder,
-            cache_dir=workspace.cache,
-            reporter=reporter,
-            run_id=resolved.run_id,
-            preset=resolved.preset,
-            given=_given(resolved),
-        )
+    try:
+        with only_writer(folder), _captured(folder, capture):
+            result = engine.train(
+                resolved.config,
+                folder,
+                cache_dir=workspace.cache,
+                reporter=reporter,
+                run_id=resolved.run_id,
+                preset=resolved.preset,
+                given=_given(resolved),
+            )
+    except UsageError:
+        # The call asked for what there is not, a model for example: this folder of ours holds no run.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return TrainedRun(resolved.run_id, folder, result)
 
 

@@ -165,3 +165,11 @@ def test_a_preset_and_a_file_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownName):
         resolve(TrainRequest(preset="nothing"))
     assert resolve(TrainRequest(config_file=path)).preset == "pocket"
+
+
+def test_a_model_that_does_not_exist_leaves_no_run_behind(workspace: Workspace) -> None:
+    missing = workspace.root / "models" / "none"
+    request = TrainRequest(overrides=(*SHORT, f"pair.source={missing}"), run_id="mine")
+    with pytest.raises(UnknownName, match=f"there is no model '{missing}'"):
+        train(workspace, request, reporter=LinesReporter(lambda _line: None))
+    assert list(workspace.runs.iterdir()) == []
