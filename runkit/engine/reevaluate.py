@@ -66,6 +66,7 @@ def evaluate_again(
     Raises:
         RunUnreadable: The checkpoint is missing, damaged or of another configuration, or models or problems
             are not those of the run.
+        UsageError: Several draws are asked of a bridge that starts from no noise.
     """
     checkpoint = read_checkpoint(run_dir / {"best": BEST, "last": LAST}[role])
     if checkpoint.config_digest != configuration.digest(config) or checkpoint.role != role:

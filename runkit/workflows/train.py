@@ -114,7 +114,8 @@ def train(workspace: Workspace, request: TrainRequest, *, reporter: Reporter) ->
             )
     except UsageError:
         # The call asked for what there is not, a model for example: this folder of ours holds no run.
-        shutil.rmtree(folder, ignore_errors=True)
+        if not any(folder.glob("eval_samples_*")):
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     return TrainedRun(resolved.run_id, folder, result)
 

@@ -160,3 +160,16 @@ def test_what_cannot_be_measured_is_one_line(space: Workspace) -> None:
     (space.runs / "short" / "config.json").unlink()
     with pytest.raises(RunUnreadable, match=r"^config\.json of short cannot be read: No such file"):
         evaluate(space, EvalRequest("short"), note=quiet)
+
+
+def test_draws_of_a_bridge_without_noise_are_refused_and_its_one_measurement_repeats(
+    tmp_path: Path,
+) -> None:
+    space = Workspace(tmp_path)
+    request = TrainRequest(preset="pocket_resampler", overrides=SHORT, run_id="still")
+    train(space, request, reporter=LinesReporter(quiet))
+    with pytest.raises(UsageError, match="the bridge of still starts from no noise, so all draws are equal"):
+        evaluate(space, EvalRequest("still", "best", "test", 2), note=quiet)
+    once = evaluate(space, EvalRequest("still", "best", "test", 1), note=quiet)
+    assert once.comparison is not None
+    assert once.comparison.is_equal
