@@ -229,6 +229,9 @@ class ComputeConfig(_Section):
     threads: _Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` is CUDA where there is one, and the CPU for the embedded pair, whose runs repeat."""
+    kernels: Literal["auto", "plain"] = "auto"
+    """``auto`` compiles layers and records CUDA graphs where a model runs on CUDA; ``plain`` computes as
+    transformers does. The last bits differ, and on the CPU nothing does."""
 
 
 class TrainConfig(_Section):
@@ -466,6 +469,7 @@ IMPLIED: Mapping[str, Scalar] = {
     "loss.decode_weight": 0.0,
     "loss.decode_every_steps": 10,
     "loss.teacher": "question",
+    "compute.kernels": "auto",
 }
 """What it means that a key is absent from an effective configuration.
 

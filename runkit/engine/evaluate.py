@@ -23,9 +23,11 @@ from torch.nn import functional
 from runkit.engine.baselines import batch_plan
 from runkit.engine.bridge import Adapter, Bridge
 from runkit.engine.bridge.scale import Scale
-from runkit.engine.injection import Soft, adapter_says, bridged_input, raw_slots
+from runkit.engine.injection import Soft, adapter_says, bridge_precision, bridged_input, raw_slots
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
 from runkit.engine.tasks.base import Item, Outcome, Task, before_stop, outcome
+
+_ROWS_AT_ONCE = 16
 
 
 class Counts(NamedTuple):
@@ -107,14 +109,15 @@ def bridged_generations(
         for rows in batch_plan(
             [len(text) for text in inputs.target_texts], batch_size=batch_size, padded=padded
         ):
-            states = pick(inputs.states, [read[row] for row in rows], device=target.device)
             texts = [inputs.target_texts[row] for row in rows]
             if isinstance(bridge, Adapter):
+                states = pick(inputs.states, [read[row] for row in rows], device=target.device)
                 lengths = [inputs.question_lengths[row] for row in rows]
                 table_VE = target.embedding_table
-                soft = adapter_says(bridge, states, texts, lengths, table_VE=table_VE, scale=scale)
+                with bridge_precision(table_VE):
+                    soft = adapter_says(bridge, states, texts, lengths, table_VE=table_VE, scale=scale)
             else:
-                soft = Soft(scale(raw_slots(bridge, states, inputs.noise_IKE, rows, steps=steps)), None)
+                soft = Soft(_slots(bridge, target, inputs, rows, read, steps=steps, scale=scale), None)
             sequences, embedded_BTE = bridged_input(soft, texts, target, prefix=inputs.prefix)
             written = target.generate_greedy(
                 embedded_BTE,
@@ -127,6 +130,29 @@ def bridged_generations(
     return [generations[row] for row in range(len(inputs.target_texts))]
 
 
+def _slots(
+    bridge: Bridge,
+    target: FrozenModel,
+    inputs: BridgeInputs,
+    rows: Sequence[int],
+    read: Sequence[int],
+    *,
+    steps: int,
+    scale: Scale,
+) -> Tensor:
+    """Return the soft tokens of *rows*, on a GPU a few rows at a time: noise and path are wide and fp32."""
+    table_VE = target.embedding_table
+    at_once = len(rows) if table_VE.device.type == "cpu" else _ROWS_AT_ONCE
+    parts = []
+    for first in range(0, len(rows), at_once):
+        some = rows[first : first + at_once]
+        states = pick(inputs.states, [read[row] for row in some], device=table_VE.device)
+        with bridge_precision(table_VE):
+            raw_BKE = raw_slots(bridge, states, inputs.noise_IKE, some, steps=steps)
+        parts.append(scale(raw_BKE).to(table_VE.dtype))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def read_generations(
     bridge: Bridge, target: FrozenModel, inputs: BridgeInputs, *, steps: int, batch_size: int
 ) -> list[Generation]:
@@ -134,15 +160,15 @@ def read_generations(
 
     The target model is not run: this is what the soft tokens say by themselves.
     """
-    unit_VE = functional.normalize(target.embedding_table, dim=-1)
+    unit_VE = functional.normalize(target.embedding_table.float(), dim=-1)
     spelled: list[Generation] = []
     rows = range(len(inputs.target_texts))
     with evaluation_mode(bridge), torch.no_grad():
         for first in rows[::batch_size]:
             batch = rows[first : first + batch_size]
-            soft_BKE = raw_slots(
-                bridge, pick(inputs.states, batch, device=target.device), inputs.noise_IKE, batch, steps=steps
-            )
+            states = pick(inputs.states, batch, device=target.device)
+            with bridge_precision(target.embedding_table):
+                soft_BKE = raw_slots(bridge, states, inputs.noise_IKE, batch, steps=steps).float()
             ids_BK = (functional.normalize(soft_BKE, dim=-1) @ unit_VE.T).argmax(dim=-1).tolist()
             spelled += [_until_end(ids, target.special.eos) for ids in ids_BK]
     return spelled

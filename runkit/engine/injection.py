@@ -74,6 +74,15 @@ def bridged_input(
     )
 
 
+def bridge_precision(table_VE: Tensor) -> torch.autocast:
+    """Return the precision of a bridge's products: that of the target, whose weights are fp32 or bf16.
+
+    The bridge's own weights, the path from noise and all losses stay fp32.
+    """
+    mixed = table_VE.dtype == torch.bfloat16
+    return torch.autocast(table_VE.device.type, dtype=torch.bfloat16, enabled=mixed, cache_enabled=False)
+
+
 def raw_slots(
     bridge: Bridge, states: States, noise_IKE: Tensor | None, rows: Sequence[int], *, steps: int
 ) -> Tensor:

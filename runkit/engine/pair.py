@@ -17,6 +17,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils import logging as transformers_logging
 
+from runkit.engine.decoding import Decoding, allocate, decode
+from runkit.engine.kernels import Kernels, can_compile, install
 from runkit.engine.limits import ModelShape
 from runkit.engine.origin import DEFAULT_REVISION, EMBEDDED, find
 from runkit.engine.prompts import SpecialTokens, build_sequences
@@ -77,6 +79,8 @@ class FrozenModel:
     """Further tokens that end a text, such as an end of turn."""
     revision: str | None = None
     """The commit of a model of the hub."""
+    kernels: Kernels | None = None
+    """How the model computes on a GPU; None for the plain way."""
 
     @property
     def embedding_table(self) -> Tensor:
@@ -112,6 +116,8 @@ class FrozenModel:
             return None
         begin = () if self.special.bos is None else (self.special.bos,)
         token_ids = (*begin, *self.encode(text))
+        if self.kernels is not None:
+            return Prefix(token_ids, self._kept_while_reading(self.kernels, token_ids))
         memory = DynamicCache()
         with torch.no_grad():
             self.model.base_model(
@@ -120,6 +126,23 @@ class FrozenModel:
                 use_cache=True,
             )
         return Prefix(token_ids, tuple((keys, values) for keys, values, _ in memory))
+
+    def _kept_while_reading(
+        self, kernels: Kernels, token_ids: Sequence[int]
+    ) -> tuple[tuple[Tensor, Tensor], ...]:
+        kept = allocate(self.model.config, 1, len(token_ids), self.embedding_table)
+        with torch.no_grad(), kernels.reading(kept=kept, rows=slice(0, 1)):
+            self.model.base_model(input_ids=torch.tensor([token_ids], device=self.device), use_cache=False)
+        return tuple(kept)
+
+    @contextmanager
+    def _standing_after(self, prefix: Prefix | None, batch: int) -> Iterator[dict[str, Any]]:
+        """Give what a forward pass of *batch* rows needs to stand after *prefix*."""
+        if self.kernels is None:
+            yield _remembered(prefix, batch)
+            return
+        with self.kernels.reading(None if prefix is None else prefix.layers):
+            yield {"use_cache": False}
 
     def hidden_states(
         self, texts: Sequence[Sequence[int]], *, layers: Sequence[int], prefix: Prefix | None = None
@@ -133,11 +156,10 @@ class FrozenModel:
             TrainingStopped: The model has no such layer.
         """
         built = build_sequences(texts, num_slots=0, special=self.special, start=length_of(prefix))
-        with torch.no_grad():
+        at = {} if prefix is None else {"position_ids": built.position_ids_BT.to(self.device)}
+        with torch.no_grad(), self._standing_after(prefix, len(texts)) as remembered:
             seen = self.model.base_model(
-                input_ids=built.token_ids_BT.to(self.device),
-                output_hidden_states=True,
-                **_after(prefix, built.position_ids_BT.to(self.device)),
+                input_ids=built.token_ids_BT.to(self.device), output_hidden_states=True, **at, **remembered
             )
         if max(layers) >= len(seen.hidden_states):
             last = len(seen.hidden_states) - 1
@@ -162,11 +184,10 @@ class FrozenModel:
         Args:
             position_ids_BT: Start after *prefix*, if there is one.
         """
-        hidden_BTE = self.model.base_model(
-            inputs_embeds=embedded_BTE,
-            position_ids=position_ids_BT.to(self.device),
-            **_remembered(prefix, embedded_BTE.shape[0]),
-        ).last_hidden_state
+        with self._standing_after(prefix, embedded_BTE.shape[0]) as remembered:
+            hidden_BTE = self.model.base_model(
+                inputs_embeds=embedded_BTE, position_ids=position_ids_BT.to(self.device), **remembered
+            ).last_hidden_state
         hidden_AE = hidden_BTE.flatten(0, 1)[predicting_A.to(self.device)]
         logits_AV: Tensor = self.model.get_output_embeddings()(hidden_AE)
         return logits_AV
@@ -190,9 +211,40 @@ class FrozenModel:
                 all rows are whole.
             prefix: What all rows begin with.
         """
+        if self.kernels is not None:
+            widths = [embedded_BTE.shape[1]] * len(embedded_BTE) if lengths is None else list(lengths)
+            return self._generate_in_place(self.kernels, embedded_BTE, widths, max_new_tokens, prefix, stops)
         with torch.no_grad():
             rows = _Rows.begin(embedded_BTE, lengths, length_of(prefix))
             return self._generate(rows, max_new_tokens, prefix, stops)
+
+    def _generate_in_place(
+        self,
+        kernels: Kernels,
+        embedded_BTE: Tensor,
+        lengths: Sequence[int],
+        max_new_tokens: int,
+        prefix: Prefix | None,
+        stops: Sequence[str],
+    ) -> list[Generation]:
+        """Return what :meth:`_generate` does, from memory that is allocated once."""
+        written: list[list[int]] = [[] for _ in lengths]
+        finish: list[Finish] = ["length"] * len(lengths)
+
+        def ends(row: int, token: int) -> bool:
+            finish[row] = self._take(token, written[row], stops)
+            return finish[row] != "length"
+
+        decoding = Decoding(
+            self.model,
+            kernels,
+            lengths=lengths,
+            max_new_tokens=max_new_tokens,
+            prefix=None if prefix is None else prefix.layers,
+            start=length_of(prefix),
+        )
+        decode(decoding, embedded_BTE, max_new_tokens=max_new_tokens, ends=ends)
+        return [Generation(tuple(tokens), why) for tokens, why in zip(written, finish, strict=True)]
 
     def _generate(
         self, rows: _Rows, max_new_tokens: int, prefix: Prefix | None, stops: Sequence[str]
@@ -285,20 +337,19 @@ def _remembered(prefix: Prefix | None, batch: int) -> dict[str, Any]:
     return {"past_key_values": prefix.memory(batch), "use_cache": True}
 
 
-def _after(prefix: Prefix | None, position_ids_BN: Tensor) -> dict[str, Any]:
-    """Return what a forward pass of tokens needs to stand after *prefix*; nothing at all without one."""
-    if prefix is None:
-        return {"use_cache": False}
-    return {"position_ids": position_ids_BN, **_remembered(prefix, position_ids_BN.shape[0])}
-
-
 def load_frozen(
-    name: str, *, revision: str = DEFAULT_REVISION, dtype: Dtype = "fp32", device: Device = "auto"
+    name: str,
+    *,
+    revision: str = DEFAULT_REVISION,
+    dtype: Dtype = "fp32",
+    device: Device = "auto",
+    plain: bool = False,
 ) -> FrozenModel:
     """Return one of the embedded pocket pair, the model in folder *name*, or model *name* of the hub.
 
     Args:
         device: ``auto`` is CUDA where there is one, but the CPU for the embedded pair, whose runs repeat.
+        plain: Compute as transformers does, also where a GPU could do it faster.
     Raises:
         UnknownName: *name* is nothing of the three.
         UsageError: A revision is asked of a folder, or there is no CUDA device.
@@ -317,6 +368,7 @@ def load_frozen(
             f"{name} cannot be loaded as a causal language model: {_one_line(error)}"
         ) from error
     model.eval().requires_grad_(False).to(place)
+    fast = place.type == "cuda" and not plain and can_compile()
     frozen = FrozenModel(
         name=origin.name,
         sha256=origin.sha256,
@@ -325,6 +377,7 @@ def load_frozen(
         special=_special(name, tokenizer, model.get_input_embeddings().num_embeddings),
         more_ends=_ends(model) - {tokenizer.eos_token_id},
         revision=origin.revision,
+        kernels=install(model, compiled=True) if fast else None,
     )
     assert_frozen(frozen)
     return frozen

@@ -173,7 +173,10 @@ def _load_pair(config: TrainConfig) -> tuple[FrozenModel, FrozenModel]:
     shapes = [shape_before_loading(name, revision=at, dtype=pair.dtype) for name, at in roles]
     place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
     _check_memory(limits.weight_bytes(*shapes), place)
-    source, target = (load_frozen(name, revision=at, dtype=pair.dtype, device=device) for name, at in roles)
+    plain = config.compute.kernels == "plain"
+    source, target = (
+        load_frozen(name, revision=at, dtype=pair.dtype, device=device, plain=plain) for name, at in roles
+    )
     return source, target
 
 

@@ -23,6 +23,7 @@ from runkit.engine.preparation import Measured, Prepared, bridged, new_bridge, p
 from runkit.engine.reporter import Reporter
 from runkit.engine.resumption import STATE, SavedState, read_state, restore, saved_state, write_state
 from runkit.engine.run_files import RunFiles, accuracy_line
+from runkit.engine.trainer import StepReport
 from runkit.errors import AlreadyExists, RunkitError, RunUnreadable, StorageFailed
 
 BEST = Path("checkpoint/best.safetensors")
@@ -265,8 +266,15 @@ class _Run:
         )
 
     def _step(self, window: _Window) -> None:
-        report = self.prepared.trainer.advance(self.state)
-        step, every = self.state.step, self.config.train.log_every_steps
+        self._record(self.prepared.trainer.advance(self.state), window)
+        if self._evaluates_now():
+            self._record(self.prepared.trainer.settle(self.state), window)
+
+    def _record(self, report: StepReport | None, window: _Window) -> None:
+        """Log what a step measured, where it is known."""
+        if report is None:
+            return
+        step, every = report.step, self.config.train.log_every_steps
         self.at.step = step
         window.losses.append(report.loss)
         self.reporter.step(step, report.loss)

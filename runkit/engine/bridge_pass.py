@@ -1,0 +1,71 @@
+"""One way through a DiT bridge in training, as one callable that a CUDA graph can record.
+
+A bridge is hundreds of small products. Run one by one from Python they leave a GPU waiting most of the time;
+recorded once, forward and backward, they are two launches.
+
+Legend: B examples, N source tokens, S width of source states, K soft tokens, E width of the target's
+embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from runkit.engine import losses
+from runkit.engine.bridge import DiTBridge
+from runkit.engine.injection import bridge_precision
+
+Pass = Callable[..., tuple[Tensor, ...]]
+"""What :meth:`BridgePass.forward` is, or a recording of it."""
+
+
+class BridgePass(nn.Module):
+    """Samples soft tokens and, where it is asked to, computes the flow term from the same encoded source."""
+
+    def __init__(self, bridge: DiTBridge, *, steps: int, table_VE: Tensor) -> None:
+        super().__init__()
+        self.bridge = bridge
+        self.steps = steps
+        self._table_VE = table_VE
+
+    def forward(
+        self,
+        states_BNS: Tensor,
+        keep_BN: Tensor,
+        noise_BKE: Tensor,
+        teacher_BKE: Tensor | None = None,
+        time_B: Tensor | None = None,
+        drop_B: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Return raw soft tokens ``[B, K, E]`` and, with a teacher, the flow term.
+
+        Args:
+            drop_B: Which examples lose their source in the flow term; given under guidance.
+        """
+        bridge = self.bridge
+        with bridge_precision(self._table_VE):
+            condition = bridge.condition(states_BNS, keep_BN)
+            raw_BKE = bridge.sample(condition, noise_BKE, steps=self.steps)
+            if teacher_BKE is None or time_B is None:
+                return (raw_BKE,)
+            if bridge.null is not None and drop_B is not None:
+                condition = bridge.null(condition, drop_B)
+            given = condition
+
+            def velocity(point_BKE: Tensor, at_B: Tensor) -> Tensor:
+                return bridge.velocity(point_BKE, at_B, given)
+
+            return raw_BKE, losses.flow(velocity, noise_BKE, teacher_BKE, time_B)
+
+
+def recorded(whole: BridgePass, inputs: tuple[Tensor, ...]) -> Pass:
+    """Return *whole* as CUDA graphs for inputs of these shapes, its blocks compiled."""
+    for block in whole.bridge.blocks:
+        block.compile()
+    likes = tuple(one.detach().clone() for one in inputs)
+    graphed: Any = torch.cuda.make_graphed_callables(whole, likes)
+    return cast("Pass", graphed)
