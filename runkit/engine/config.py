@@ -259,23 +259,6 @@ class TrainConfig(_Section):
         return self
 
     @model_validator(mode="after")
-    def _the_factors_know_the_task(self) -> Self:
-        """These factors read the target's whole prompt, and do not know of worked examples before it."""
-        loss = self.loss
-        asked = {
-            "loss.kl_weight": loss.kl_weight > 0,
-            "loss.info_nce_weight": loss.info_nce_weight > 0,
-            "loss.format_weight": loss.format_weight > 0,
-            "loss.decode_weight": loss.decode_weight > 0,
-            "prompt.injection adapter": self.prompt.injection == "adapter",
-            "source_align": self.source_align.kind != "none",
-        }
-        unknown = [factor for factor, is_asked in asked.items() if is_asked]
-        if unknown and self.task.name != "pricelist":
-            raise _unfit(f"of the pricelist task to use {', '.join(unknown)}", self.task.name)
-        return self
-
-    @model_validator(mode="after")
     def _the_bridge_can_learn(self) -> Self:
         if self.bridge.kind != "dit" and not self.loss.learns_without_flow:
             raise _unfit("a loss with a weight besides flow, which only the dit bridge has", "none")

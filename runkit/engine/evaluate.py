@@ -23,8 +23,9 @@ from torch.nn import functional
 from runkit.engine.baselines import batch_plan
 from runkit.engine.bridge import Adapter, Bridge
 from runkit.engine.bridge.scale import Scale
-from runkit.engine.injection import Soft, adapter_says, bridged_input, raw_slots
+from runkit.engine.injection import Soft, Span, adapter_says, bridged_input, raw_slots
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
+from runkit.engine.source_states import SourceStates
 from runkit.engine.tasks.base import Item, Outcome, Task, before_stop, outcome
 
 
@@ -60,16 +61,16 @@ class Scored(NamedTuple):
 class BridgeInputs(NamedTuple):
     """All that the bridge and the target read for a list of items, prepared once for a whole run."""
 
-    states: States
-    """Of the questions, by the source, shape ``[I, N, S]``."""
+    states: SourceStates
+    """Of the questions, by the source."""
     noise_IKE: Tensor | None
     """None where the bridge starts from no noise."""
     target_texts: tuple[tuple[int, ...], ...]
     """Token ids of what follows the soft tokens."""
     prefix: Prefix | None = None
     """What the target reads before the soft tokens."""
-    question_lengths: tuple[int, ...] = ()
-    """For an adapter, how many tokens of each text are the question."""
+    question_spans: tuple[Span, ...] = ()
+    """For an adapter, which tokens of each text are the question."""
 
 
 @contextmanager
@@ -110,9 +111,9 @@ def bridged_generations(
             states = pick(inputs.states, [read[row] for row in rows], device=target.device)
             texts = [inputs.target_texts[row] for row in rows]
             if isinstance(bridge, Adapter):
-                lengths = [inputs.question_lengths[row] for row in rows]
+                spans = [inputs.question_spans[row] for row in rows]
                 table_VE = target.embedding_table
-                soft = adapter_says(bridge, states, texts, lengths, table_VE=table_VE, scale=scale)
+                soft = adapter_says(bridge, states, texts, spans, table_VE=table_VE, scale=scale)
             else:
                 soft = Soft(scale(raw_slots(bridge, states, inputs.noise_IKE, rows, steps=steps)), None)
             sequences, embedded_BTE = bridged_input(soft, texts, target, prefix=inputs.prefix)
@@ -134,7 +135,7 @@ def read_generations(
 
     The target model is not run: this is what the soft tokens say by themselves.
     """
-    unit_VE = functional.normalize(target.embedding_table, dim=-1)
+    unit_VE = functional.normalize(target.embedding_table.float(), dim=-1)
     spelled: list[Generation] = []
     rows = range(len(inputs.target_texts))
     with evaluation_mode(bridge), torch.no_grad():
@@ -154,10 +155,9 @@ def _until_end(token_ids: Sequence[int], eos: int) -> Generation:
     return Generation(tuple(token_ids), "length")
 
 
-def pick(states: States, rows: Sequence[int], *, device: torch.device) -> States:
-    """Return the states of *rows*, in their order, in fp32 on *device*."""
-    chosen = list(rows)
-    return States(states.states_BNS[chosen].to(device).float(), states.keep_BN[chosen].to(device))
+def pick(states: SourceStates, rows: Sequence[int], *, device: torch.device) -> States:
+    """Return the states of *rows*, in their order, padded to one length, in fp32 on *device*."""
+    return states.padded(rows, device=device)
 
 
 def derangement(num_items: int) -> tuple[int, ...]:

@@ -23,21 +23,23 @@ from runkit.engine.bridge.align import LinearMap, fit_procrustes, fit_ridge, ide
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, bridged_generations, score
+from runkit.engine.injection import Span
 from runkit.engine.pair import (
     FrozenModel,
     Generation,
     Prefix,
-    States,
     available_bytes,
     load_frozen,
     shape_before_loading,
     shape_of,
 )
 from runkit.engine.prompts import prompt_text
-from runkit.engine.supervision import FullTextTeacher, Supervision, format_start, question_bank
+from runkit.engine.source_states import SourceStates, num_begin_tokens, source_states
+from runkit.engine.supervision import Supervision, format_start, full_text_teacher, question_bank
 from runkit.engine.tasks import Item, Split, Task, Wording, load_task
 from runkit.engine.tasks.base import outcome
 from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
+from runkit.errors import TrainingStopped
 
 _STATES_BATCH = 256
 _ALIGN_QUESTIONS = 512
@@ -90,7 +92,7 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         StorageFailed: The cache cannot be written.
     """
     task = load_task(**config.task.model_dump(exclude={"seed"}))
-    builder = _Builder(config, task, *_load_pair(config))
+    builder = _Builder(config, task, *_load_pair(config), cache_dir, note)
     builder.check_limits()
     scale = Scale(median_row_rms(builder.target.embedding_table), method=config.bridge.rms)
     trainer = builder.trainer(scale)
@@ -100,8 +102,8 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         target=builder.target,
         wording=builder.wording,
         scale=scale,
-        dev=builder.measured("dev", config.eval.dev_items, cache_dir, note),
-        test=builder.measured("test", config.eval.test_items, cache_dir, note),
+        dev=builder.measured("dev", config.eval.dev_items),
+        test=builder.measured("test", config.eval.test_items),
         trainer=trainer,
         source_map=builder.source_map(trainer.pool.states, scale),
     )
@@ -112,7 +114,7 @@ def new_bridge(config: TrainConfig, prepared: Prepared) -> Bridge:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         fitted, align = prepared.source_map, None
-        source_width = prepared.trainer.pool.states.states_BNS.shape[2]
+        source_width = prepared.trainer.pool.states.width
         if fitted is not None:
             align = SourceAlign(fitted, trainable=config.source_align.trainable)
             source_width = len(fitted.bias_A)
@@ -212,6 +214,8 @@ class _Builder:
     task: Task
     source: FrozenModel
     target: FrozenModel
+    cache_dir: Path
+    note: Callable[[str], object]
 
     @cached_property
     def wording(self) -> Wording:
@@ -288,9 +292,7 @@ class _Builder:
         seed = self.config.task.seed
         return tuple(self.task.item(seed=seed, split=split, index=index) for index in range(num_items))
 
-    def measured(
-        self, split: Split, num_items: int, cache_dir: Path, note: Callable[[str], object]
-    ) -> Measured:
+    def measured(self, split: Split, num_items: int) -> Measured:
         items = self.items(split, num_items)
         instruction, opening = self.config.prompt.instruction, self.wording.opening
         questions = [opening + item.question + instruction for item in items]
@@ -302,8 +304,8 @@ class _Builder:
                 batch_size=self.config.eval.batch_size,
                 max_new_tokens=self.config.eval.max_new_tokens,
                 threads=self.config.compute.threads,
-                cache_dir=cache_dir,
-                note=note,
+                cache_dir=self.cache_dir,
+                note=self.note,
                 padded=self.config.eval.batches == "padded",
                 prefix=prefix,
                 stops=self.task.stops,
@@ -331,7 +333,7 @@ class _Builder:
             noise_IKE=drawn,
             target_texts=self.target_texts(items),
             prefix=self.bridged_prefix,
-            question_lengths=self.question_lengths(items),
+            question_spans=self.question_spans(items),
         )
 
     def evaluation_noise(self, split: Split, items: Sequence[Item]) -> Tensor:
@@ -344,27 +346,22 @@ class _Builder:
             std=self.config.sampler.noise_std,
         )
 
-    def source_states(self, items: Sequence[Item]) -> States:
-        """Return the states of all questions, padded to one length; batches follow a fixed plan.
+    def source_states(self, items: Sequence[Item]) -> SourceStates:
+        """Return the states of all questions.
 
         Where there are worked examples, the source reads them before the question; their states are not kept.
         """
-        texts = [self.source.encode(self.wording.opening + item.question) for item in items]
-        longest = 1 + max(map(len, texts))
-        table_VE, prefix = self.source.embedding_table, self.source_prefix
-        states_INS = torch.zeros(
-            len(texts), longest, len(self.layers) * table_VE.shape[1], dtype=table_VE.dtype
+        prefix = self.source_prefix
+        return source_states(
+            self.source,
+            [self.source.encode(self.wording.opening + item.question) for item in items],
+            layers=self.layers,
+            prefix=prefix,
+            batch_size=_STATES_BATCH if prefix is None else self.config.eval.batch_size,
+            threads=self.config.compute.threads,
+            cache_dir=self.cache_dir,
+            note=self.note,
         )
-        keep_IN = torch.zeros(len(texts), longest, dtype=torch.bool)
-        batch_size = _STATES_BATCH if prefix is None else self.config.eval.batch_size
-        for first in range(0, len(texts), batch_size):
-            part = self.source.hidden_states(
-                texts[first : first + batch_size], layers=self.layers, prefix=prefix
-            )
-            rows, length = part.keep_BN.shape
-            states_INS[first : first + rows, :length] = part.states_BNS
-            keep_IN[first : first + rows, :length] = part.keep_BN
-        return States(states_INS, keep_IN)
 
     def target_texts(self, items: Sequence[Item]) -> tuple[tuple[int, ...], ...]:
         mode, instruction = self.config.prompt.mode, self.config.prompt.instruction
@@ -372,15 +369,17 @@ class _Builder:
         texts = [prompt_text(question=one, instruction=instruction, mode=mode) for one in questions]
         return tuple(self.target.encode(text) for text in texts)
 
-    def question_lengths(self, items: Sequence[Item]) -> tuple[int, ...]:
-        """Return how many of each text's first tokens lie in the question; nothing without an adapter."""
+    def question_spans(self, items: Sequence[Item]) -> tuple[Span, ...]:
+        """Return which tokens of each text end in the question; nothing without an adapter."""
         if self.config.prompt.injection == "prepend":
             return ()
-        texts = self.target_texts(items)
-        return tuple(
-            sum(end <= len(item.question) for end in char_ends(ids, self.target.decode))
-            for item, ids in zip(items, texts, strict=True)
-        )
+        opening = len(self.wording.opening)
+        spans = []
+        for item, ids in zip(items, self.target_texts(items), strict=True):
+            ends = char_ends(ids, self.target.decode)
+            first = sum(end <= opening for end in ends)
+            spans.append(Span(first, sum(end <= opening + len(item.question) for end in ends)))
+        return tuple(spans)
 
     def teacher_ids(self, item: Item) -> tuple[int, ...]:
         """Return exactly K tokens: the teacher text's first, filled up with the end token."""
@@ -398,7 +397,7 @@ class _Builder:
             target_texts=self.target_texts(items),
             answers=tuple(self.target.encode(item.answer) for item in items),
             teacher_ids=tuple(self.teacher_ids(item) for item in items),
-            question_lengths=self.question_lengths(items),
+            question_spans=self.question_spans(items),
         )
         return Trainer(
             target=self.target,
@@ -430,44 +429,64 @@ class _Builder:
             supervision=self.supervision(items, pool.answers),
             decode_every_steps=config.loss.decode_every_steps,
             max_new_tokens=config.eval.max_new_tokens,
+            padded=config.eval.batches == "padded",
+            stops=self.task.stops,
         )
 
-    def source_map(self, states: States, scale: Scale) -> LinearMap | None:
+    def source_map(self, states: SourceStates, scale: Scale) -> LinearMap | None:
         """Return the map that source states start from, fitted to training questions only."""
         kind = self.config.source_align.kind
         if kind == "none":
             return None
         if kind == "identity":
-            return identity_map(states.states_BNS.shape[2])
+            return identity_map(states.width)
         states_MS, embeddings_ME = self.aligned_pairs("train", states, scale)
         fit = fit_ridge if kind == "ridge" else fit_procrustes
         return fit(states_MS, embeddings_ME)
 
-    def aligned_pairs(self, split: Split, states: States, scale: Scale) -> tuple[Tensor, Tensor]:
+    def aligned_pairs(self, split: Split, states: SourceStates, scale: Scale) -> tuple[Tensor, Tensor]:
         """Return normalised source states and target embeddings of the same characters, row by row.
 
-        Embeddings are in units of the table's median RMS. States have BOS first.
+        Embeddings are in units of the table's median RMS. Only tokens that end in a question are paired.
         """
-        items = self.items(split, len(states.keep_BN))[:_ALIGN_QUESTIONS]
+        items = self.items(split, len(states))[:_ALIGN_QUESTIONS]
+        opening = self.wording.opening
+        begin = num_begin_tokens(self.source, self.source_prefix)
         rows, columns, ids = [], [], []
         for row, item in enumerate(items):
-            target_ids = self.target.encode(item.question)
+            source_ids, target_ids = (
+                frozen.encode(opening + item.question) for frozen in (self.source, self.target)
+            )
             pairs = paired_tokens(
-                self.source.encode(item.question), self.source.decode, target_ids, self.target.decode
+                source_ids, self.source.decode, target_ids, self.target.decode, after=len(opening)
             )
             rows += [row] * len(pairs)
-            columns += [1 + source_index for source_index, _ in pairs]
+            columns += [begin + source_index for source_index, _ in pairs]
             ids += [target_ids[target_index] for _, target_index in pairs]
-        embeddings_ME = self.target.embedding_table[ids] / scale.rms
-        return normalised(states.states_BNS[rows, columns]), embeddings_ME
+        if not ids:
+            raise TrainingStopped(
+                f"source_align.kind {self.config.source_align.kind} is fitted to tokens that end at the same "
+                f"characters, and {self.source.name} and {self.target.name} have none; use identity"
+            )
+        embeddings_ME = self.target.embedding_table[ids].float().cpu() / scale.rms
+        return normalised(states.picked(rows, columns)), embeddings_ME
 
     def supervision(self, items: Sequence[Item], answers: Sequence[tuple[int, ...]]) -> Supervision:
         """Return what the terms with a weight learn from, and nothing for those without."""
         loss, target = self.config.loss, self.target
         full_text = bank = starts = None
         if loss.kl_weight > 0:
-            prompts = [target.encode(item.question + self.config.prompt.instruction) for item in items]
-            full_text = FullTextTeacher(target, prompts, answers)
+            opening, instruction = self.wording.opening, self.config.prompt.instruction
+            full_text = full_text_teacher(
+                target,
+                [target.encode(opening + item.question + instruction) for item in items],
+                answers,
+                prefix=self.target_prefix,
+                batch_size=self.config.eval.batch_size,
+                threads=self.config.compute.threads,
+                cache_dir=self.cache_dir,
+                note=self.note,
+            )
         if loss.info_nce_weight > 0:
             bank = question_bank(target.embedding_table, [target.encode(item.question) for item in items])
         if loss.format_weight > 0:

@@ -22,9 +22,10 @@ from runkit.engine.bridge import Adapter, Bridge, DiTBridge
 from runkit.engine.bridge.conditioning import Condition
 from runkit.engine.bridge.scale import Scale, row_rms
 from runkit.engine.evaluate import pick
-from runkit.engine.injection import Soft, adapter_says, bridged_input
+from runkit.engine.injection import Soft, Span, adapter_says, bridged_input
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
-from runkit.engine.supervision import Supervision, first_positions, format_positions
+from runkit.engine.source_states import SourceStates
+from runkit.engine.supervision import Supervision, first_positions, format_positions, own_answer
 from runkit.errors import TrainingStopped
 
 
@@ -32,13 +33,13 @@ class TrainingPool(NamedTuple):
     """The training problems, tokenised once, with the frozen source's states."""
 
     item_ids: tuple[str, ...]
-    states: States
+    states: SourceStates
     target_texts: tuple[tuple[int, ...], ...]
     answers: tuple[tuple[int, ...], ...]
     teacher_ids: tuple[tuple[int, ...], ...]
     """Per item K tokens of the target's vocabulary that flow and alignment pull towards."""
-    question_lengths: tuple[int, ...]
-    """For an adapter, how many tokens of each text are the question; else empty."""
+    question_spans: tuple[Span, ...]
+    """For an adapter, which tokens of each text are the question; else empty."""
 
 
 class Weights(NamedTuple):
@@ -115,6 +116,10 @@ class Trainer:
     """How long an own answer may get, for the decode term."""
     prefix: Prefix | None = None
     """What the target reads before the soft tokens, the same as in evaluations."""
+    padded: bool = False
+    """Whether own answers are generated in batches of any length, as in evaluations."""
+    stops: tuple[str, ...] = ()
+    """Strings at which an own answer ends."""
 
     def start(self, bridge: Bridge, *, weight_decay: float) -> TrainState:
         """Return the state before the first step."""
@@ -182,7 +187,8 @@ class Trainer:
         if self.weights.prompt_alignment > 0:
             terms["prompt_alignment"] = self._alignment(soft_BKE, rows)
         if self.weights.info_nce > 0 and (bank := self.supervision.bank) is not None:
-            terms["info_nce"] = losses.info_nce(soft_BKE, bank.mean_PE, torch.tensor(rows), bank.alike_P)
+            rows_B = torch.tensor(rows, device=soft_BKE.device)
+            terms["info_nce"] = losses.info_nce(soft_BKE, bank.mean_PE, rows_B, bank.alike_P)
         if self.weights.decode > 0 and step % self.decode_every_steps == 0:
             terms |= self._decode_term(Soft(soft_BKE, None), rows)
         return terms, float(row_rms(soft_BKE.detach()).mean()) / self.scale.rms
@@ -202,9 +208,9 @@ class Trainer:
         self, bridge: Adapter, states: States, rows: Sequence[int], step: int
     ) -> tuple[dict[str, Tensor], float]:
         texts = [self.pool.target_texts[row] for row in rows]
-        lengths = [self.pool.question_lengths[row] for row in rows]
+        spans = [self.pool.question_spans[row] for row in rows]
         table_VE = self.target.embedding_table
-        soft = adapter_says(bridge, states, texts, lengths, table_VE=table_VE, scale=self.scale)
+        soft = adapter_says(bridge, states, texts, spans, table_VE=table_VE, scale=self.scale)
         terms = self._answer_terms(soft, rows)
         if self.weights.decode > 0 and step % self.decode_every_steps == 0:
             terms |= self._decode_term(soft, rows)
@@ -241,7 +247,7 @@ class Trainer:
 
     def _alignment(self, soft_BKE: Tensor, rows: Sequence[int]) -> Tensor:
         if self.alignment_mode == "ce":
-            ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows])
+            ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows], device=soft_BKE.device)
             return losses.prompt_alignment_ce(soft_BKE, self.target.embedding_table, ids_BK)
         return losses.prompt_alignment(soft_BKE / self.scale.rms, self._teacher(rows))
 
@@ -258,19 +264,26 @@ class Trainer:
 
     def _own_answers(self, soft: Soft, rows: Sequence[int]) -> dict[int, tuple[int, ...]]:
         """Return the greedy answers that end and are correct, by index in the batch."""
-        is_correct = self.supervision.is_correct
+        is_correct, target = self.supervision.is_correct, self.target
         assert is_correct is not None, "the decode term needs to know which answers are correct"
         written: dict[int, Generation] = {}
         lengths = [len(self.pool.target_texts[row]) for row in rows]
-        for batch in batch_plan(lengths, batch_size=len(rows)):
+        for batch in batch_plan(lengths, batch_size=len(rows), padded=self.padded):
             texts = [self.pool.target_texts[rows[index]] for index in batch]
-            _, embedded_BTE = bridged_input(soft.rows(batch), texts, self.target)
-            generations = self.target.generate_greedy(embedded_BTE, max_new_tokens=self.max_new_tokens)
+            sequences, embedded_BTE = bridged_input(soft.rows(batch), texts, target, prefix=self.prefix)
+            generations = target.generate_greedy(
+                embedded_BTE,
+                max_new_tokens=self.max_new_tokens,
+                lengths=sequences.lengths,
+                prefix=self.prefix,
+                stops=self.stops,
+            )
             written.update(zip(batch, generations, strict=True))
         return {
-            index: one.token_ids
+            index: answer
             for index, one in sorted(written.items())
-            if one.finish == "eos" and is_correct(rows[index], one.token_ids)
+            if (answer := own_answer(one, target.decode, self.stops)) is not None
+            and is_correct(rows[index], answer)
         }
 
     def _noise(self, rows: Sequence[int], draw: int) -> Tensor:
@@ -295,7 +308,7 @@ class Trainer:
             item_ids=[self.pool.item_ids[row] for row in rows],
             draw=draw,
             probability=self.condition_drop,
-        )
+        ).to(self.target.device)
 
     def _teacher(self, rows: Sequence[int]) -> Tensor:
         ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows], device=self.target.device)
