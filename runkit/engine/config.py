@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -93,6 +93,12 @@ class SourceAlignConfig(_Section):
     @field_validator("kind", mode="before")
     @classmethod
     def _rope_is_a_linear_map(cls, kind: object) -> object:
+        if kind == "rope_rerotate":
+            raise _unfit(
+                "none, identity, ridge or procrustes: rope_rerotate turns cached keys back and forth, and no "
+                "prompt.injection here hands over keys",
+                "rope_rerotate",
+            )
         return "identity" if kind == "rope" else kind
 
 
@@ -170,7 +176,17 @@ class LossConfig(_Section):
     decode_every_steps: _Positive = 10
     teacher: Literal["question", "answer"] = "question"
     """With ``answer`` soft tokens are asked to *contain* the answer, so a run also says how many answers
-    can be read off the soft tokens alone."""
+    can be read off the soft tokens alone.
+
+    ``prompt`` is read as ``question``: of the prompt only the question's own tokens are taught, no worked
+    examples and no instruction. Whoever asks for it by hand, and not for a ``prompt.mode``, gets
+    ``soft_only``: the question stands in the soft tokens then, and not beside them as text too.
+    """
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _the_prompt_is_the_question(cls, teacher: object) -> object:
+        return "question" if teacher == "prompt" else teacher
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Self:
@@ -326,11 +342,7 @@ def preset_notes(name: str) -> PresetNotes:
 @cache
 def preset(name: str) -> Preset:
     """Return preset *name* whole; errors as in :func:`load_preset`."""
-    if name not in preset_names():
-        raise UnknownName.among("preset", name, preset_names())
-    document = tomllib.loads(
-        resources.files(__package__).joinpath("presets", f"{name}.toml").read_text("utf-8")
-    )
+    document = _preset_document(name)
     origin = f"preset {name}"
     return Preset(
         name=name,
@@ -384,6 +396,38 @@ def with_overrides(config: TrainConfig, overrides: Iterable[str]) -> TrainConfig
             raise UsageError(f"override {override!r} should read key=value, for example train.steps=100")
         flat = _changed(flat, {key.strip(): _value(text.strip())}, origin="overrides")
     return _from_flat(flat, origin="overrides")
+
+
+class Resolved(NamedTuple):
+    """A configuration with what was decided for the person who asked for it."""
+
+    config: TrainConfig
+    automatic: Mapping[str, str]
+    """Keys whose value nobody wrote and that is not the default, each with the value and the reason."""
+    explained: tuple[str, ...]
+    """A sentence for each value that is read as another."""
+
+
+def resolved(config: TrainConfig, written: Mapping[str, Any]) -> Resolved:
+    """Return *config* with what follows from *written*, the values that a preset or a person wrote down."""
+    explained = tuple(text for (key, value), text in _READ_AS.items() if written.get(key) == value)
+    asks_for_the_prompt = written.get("loss.teacher") in {"prompt", "question"}
+    if not asks_for_the_prompt or "prompt.mode" in written or config.prompt.injection == "adapter":
+        return Resolved(config, {}, explained)
+    chosen = with_overrides(config, ["prompt.mode=soft_only"])
+    return Resolved(chosen, {"prompt.mode": _SOFT_ONLY_CHOSEN}, explained)
+
+
+def written_by(
+    preset_name: str | None = None, path: Path | None = None, overrides: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return the values that a preset with all below it, a file and overrides write down, as written."""
+    document = {"preset": preset_name} if path is None else _read_document(path)
+    written = _written(document)
+    for override in overrides:
+        key, _equals, text = override.partition("=")
+        written[key.strip()] = _value(text.strip())
+    return written
 
 
 def flatten(config: TrainConfig) -> Flat:
@@ -502,6 +546,33 @@ def _inert_without_a_term(config: TrainConfig) -> dict[str, str]:
     if loss.decode_weight == 0:
         reasons["loss.decode_every_steps"] = "loss.decode_weight is 0"
     return reasons
+
+
+_READ_AS: Mapping[tuple[str, str], str] = {
+    ("source_align.kind", "rope"): (
+        "source_align.kind rope is read as identity, a linear layer of the states: positions are rotated "
+        "inside attention only, so hidden states have no rotation to undo"
+    ),
+    ("loss.teacher", "prompt"): (
+        "loss.teacher prompt is read as question: no worked examples and no instruction are taught"
+    ),
+}
+
+_SOFT_ONLY_CHOSEN = (
+    "soft_only, because loss.teacher asks for the question in the soft tokens and prompt.mode was not set"
+)
+
+
+def _written(document: Mapping[str, Any]) -> dict[str, Any]:
+    base = document.get("preset")
+    tables = {key: value for key, value in document.items() if key not in {"preset", "notes"}}
+    return {**({} if base is None else _written(_preset_document(base))), **_flat(tables)}
+
+
+def _preset_document(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        raise UnknownName.among("preset", name, preset_names())
+    return tomllib.loads(resources.files(__package__).joinpath("presets", f"{name}.toml").read_text("utf-8"))
 
 
 def _read_document(path: Path) -> dict[str, Any]:

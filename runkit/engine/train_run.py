@@ -73,6 +73,8 @@ def train(
     run_id: str,
     preset: str | None = None,
     given: Mapping[str, object] | None = None,
+    automatic: Mapping[str, str] | None = None,
+    explained: Sequence[str] = (),
 ) -> TrainResult:
     """Train a bridge and write its run directory.
 
@@ -82,6 +84,8 @@ def train(
         run_id: The run's name, for ``summary.log``.
         preset: The preset that the configuration builds on, for ``config.json`` and its notes.
         given: The flat configuration as the person wrote it; None means all of *config*.
+        automatic: Keys that were chosen for the person, each with the value and the reason.
+        explained: Sentences about the configuration, for the log.
     Raises:
         AlreadyExists: *run_dir* holds a run.
         TrainingStopped: A loss is not finite, or the pair cannot be bridged.
@@ -91,7 +95,8 @@ def train(
         raise AlreadyExists(f"{run_dir.name} holds a run already; train into a new folder")
     files, at = RunFiles(run_dir), _At()
     with fixed_arithmetic(config.compute.threads), _ending_logged(files, at):
-        prepared = _open(config, files, cache_dir, reporter, preset, given)
+        notes = _Notes(preset, given, automatic or {}, explained)
+        prepared = _open(config, files, cache_dir, reporter, notes)
         run = _Run(config, files, reporter, prepared, at)
         result = run.to_the_end(run.begun())
         _finish(files, run_id)
@@ -142,6 +147,15 @@ def _finish(files: RunFiles, run_id: str) -> None:
     (files.run_dir / STATE).unlink(missing_ok=True)
 
 
+class _Notes(NamedTuple):
+    """Where a configuration comes from."""
+
+    preset: str | None
+    given: Mapping[str, object] | None
+    automatic: Mapping[str, str]
+    explained: Sequence[str]
+
+
 @dataclass
 class _At:
     """Where training is, for the line about its end."""
@@ -183,8 +197,7 @@ def _open(
     files: RunFiles,
     cache_dir: Path,
     reporter: Reporter,
-    preset: str | None,
-    given: Mapping[str, object] | None,
+    notes: _Notes,
 ) -> Prepared:
     """Open the log, prepare the run and write what is known before the first step."""
 
@@ -194,8 +207,12 @@ def _open(
 
     files.log_config(configuration.effective(config))
     files.log("World size: 1")
+    for key, choice in notes.automatic.items():
+        say(f"[Config] {key} was chosen automatically: {choice}")
+    for sentence in notes.explained:
+        say(f"[Config] {sentence}")
     prepared = prepare(config, cache_dir=cache_dir, note=say)
-    files.config(_config_record(config, prepared, preset, given))
+    files.config(_config_record(config, prepared, notes))
     say(
         f"[Eval Plan] steps: split=dev n={config.eval.dev_items} | "
         f"final: split=test n={config.eval.test_items} | final checkpoint: best"
@@ -424,19 +441,19 @@ def _dump_row(
     return {**row, "noise_draw": noise.EVALUATION_DRAW, "checkpoint_step": checkpoint_step}
 
 
-def _config_record(
-    config: TrainConfig, prepared: Prepared, preset: str | None, given: Mapping[str, object] | None
-) -> dict[str, Any]:
-    notes = None if preset is None else configuration.preset_notes(preset).model_dump(mode="json")
+def _config_record(config: TrainConfig, prepared: Prepared, notes: _Notes) -> dict[str, Any]:
+    preset, given = notes.preset, notes.given
+    of_preset = None if preset is None else configuration.preset_notes(preset).model_dump(mode="json")
     return {
         "format": 1,
         "preset": preset,
         "given": configuration.flatten(config) if given is None else dict(given),
+        **({"automatic": dict(notes.automatic)} if notes.automatic else {}),
         "effective": configuration.effective(config),
         "inert": configuration.inert(config),
         "digest": configuration.digest(config),
         **identities(config, prepared),
-        "notes": notes,
+        "notes": of_preset,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,6 +54,10 @@ class ResolvedRun:
     config: configuration.TrainConfig
     preset: str | None
     run_id: str
+    automatic: Mapping[str, str]
+    """Keys that were chosen for the caller, each with the value and the reason."""
+    explained: tuple[str, ...]
+    """A sentence for each value that is read as another."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,12 @@ def resolve(request: TrainRequest) -> ResolvedRun:
         preset = request.preset or DEFAULT_PRESET
         config = configuration.load_preset(preset)
     config = configuration.with_overrides(config, request.overrides)
+    written = configuration.written_by(preset, request.config_file, request.overrides)
+    decided = configuration.resolved(config, written)
     started = datetime.now().strftime("%Y%m%d_%H%M%S")
     stem = request.config_file.stem if request.config_file is not None else preset
-    return ResolvedRun(config, preset, checked_run_id(request.run_id or f"{stem}_{started}"))
+    run_id = checked_run_id(request.run_id or f"{stem}_{started}")
+    return ResolvedRun(decided.config, preset, run_id, decided.automatic, decided.explained)
 
 
 def train(workspace: Workspace, request: TrainRequest, *, reporter: Reporter) -> TrainedRun:
@@ -111,6 +118,8 @@ def train(workspace: Workspace, request: TrainRequest, *, reporter: Reporter) ->
                 run_id=resolved.run_id,
                 preset=resolved.preset,
                 given=_given(resolved),
+                automatic=resolved.automatic,
+                explained=resolved.explained,
             )
     except UsageError:
         # The call asked for what there is not, a model for example: this folder of ours holds no run.
