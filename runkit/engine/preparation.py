@@ -123,6 +123,24 @@ def new_bridge(config: TrainConfig, prepared: Prepared) -> Bridge:
     return bridge.to(prepared.target.device)
 
 
+def num_bridge_parameters(config: TrainConfig, *, source_width: int, target_width: int) -> int:
+    """Return how many parameters the bridge of *config* has, its map of source states included.
+
+    Args:
+        source_width: Of the concatenated source states.
+    """
+    align, kind = None, config.source_align.kind
+    with torch.device("meta"):  # shapes without memory
+        if kind != "none":
+            width = source_width if kind == "identity" else target_width
+            align = SourceAlign(
+                LinearMap(torch.empty(source_width, width), torch.empty(width)), trainable=True
+            )
+            source_width = width
+        bridge = _bridge(config, source_width=source_width, target_width=target_width, align=align)
+    return sum(weight.numel() for weight in bridge.parameters())
+
+
 def _bridge(
     config: TrainConfig, *, source_width: int, target_width: int, align: SourceAlign | None
 ) -> Bridge:
@@ -265,16 +283,14 @@ class _Builder:
             prompt = max(len(frozen.encode(text)) for text in alone)
             parts = {"begin or examples": self.prefix_length(frozen), "prompt": prompt, "new": new}
             limits.refuse_what_is_too_long(frozen.name, context=frozen.context, parts=parts)
-        longest = 1 + max(len(self.source.encode(item.question)) for item in [*train, *measured])
+        opening = self.wording.opening
+        num_states = sum(1 + len(self.source.encode(opening + item.question)) for item in [*train, *measured])
         shapes, tapped = (shape_of(self.source.model), shape_of(self.target.model)), len(self.layers)
         load = limits.Workload(
-            bridge_parameters=limits.bridge_parameters(
-                width=config.bridge.width,
-                depth=config.bridge.depth,
-                source_width=tapped * shapes[0].width,
-                target_width=shapes[1].width,
+            bridge_parameters=num_bridge_parameters(
+                config, source_width=tapped * shapes[0].width, target_width=shapes[1].width
             ),
-            num_states=(len(train) + len(measured)) * longest,
+            num_states=num_states,
             tapped_layers=tapped,
             prefix_positions=max(map(self.prefix_length, (self.source, self.target))),
             train_batch=config.train.batch_size,
