@@ -28,9 +28,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from runkit.engine.inert import Scalar, implied, inert_reasons
 from runkit.errors import RecordInvalid, StorageFailed, UnknownName, UsageError
 
-Scalar = bool | int | float | str
 Flat = dict[str, Scalar]
 
 _Positive = Annotated[int, Field(ge=1)]
@@ -304,21 +304,6 @@ class Preset(_Section):
     config: TrainConfig
 
 
-_DATA_KEYS = ("task.dataset", "task.train_file", "task.test_file", "task.few_shot")
-_LATER_KEYS = frozenset(
-    {
-        *_DATA_KEYS,
-        "eval.batches",
-        "pair.source_revision",
-        "pair.target_revision",
-        "pair.dtype",
-        "compute.device",
-    }
-)
-"""Keys that are younger than the first runs of the price list. Where they have their default, the effective
-form of a price-list run does not hold them, so that the digests of those runs stay what they were."""
-
-
 def preset_names() -> tuple[str, ...]:
     """Return the names of all presets, sorted."""
     names = (entry.name for entry in resources.files(__package__).joinpath("presets").iterdir())
@@ -438,36 +423,27 @@ def flatten(config: TrainConfig) -> Flat:
 def inert(config: TrainConfig) -> dict[str, str]:
     """Return the keys that cannot change this run, each with the reason.
 
-    A key of :data:`IMPLIED` at its value is not named: it says nothing that the key's absence does not say.
+    A key that is absent at its value is not named: it says nothing that the key's absence does not say.
     """
-    flat = flatten(config)
-    reasons = {
-        **_inert_without_guidance(config),
-        **_inert_without_a_term(config),
-        **_inert_for_the_kind(config),
+    flat, absent = flatten(config), implied(config)
+    return {
+        key: reason
+        for key, reason in inert_reasons(config).items()
+        if key not in absent or flat[key] != absent[key]
     }
-    if config.train.patience_evals * config.train.eval_every_steps >= config.train.steps:
-        reasons["train.patience_evals"] = "train.steps end before patience could run out"
-    if config.optim.warmup_steps >= config.train.steps:
-        reasons["optim.decay"] = "train.steps end within optim.warmup_steps"
-    if config.task.name == "pricelist":
-        given = flat.items() - flatten(TrainConfig()).items()
-        reasons |= {key: "the price list reads no data" for key, _ in given if key in _DATA_KEYS}
-    return {key: reason for key, reason in reasons.items() if key not in IMPLIED or flat[key] != IMPLIED[key]}
 
 
 def effective(config: TrainConfig) -> Flat:
     """Return the flat configuration without its inert keys: what this run really depends on.
 
-    A key of :data:`IMPLIED` at its value is left out too, and of a price-list run the keys that only other
-    tasks need, at their defaults.
+    A key of :func:`runkit.engine.inert.implied` at its value is left out too.
     """
-    flat, without = flatten(config), {*inert(config)}
-    without |= {key for key, value in IMPLIED.items() if flat[key] == value}
-    if config.task.name == "pricelist":
-        default = flatten(TrainConfig())
-        without |= {key for key in _LATER_KEYS & default.keys() if flat[key] == default[key]}
-    return {key: value for key, value in flat.items() if key not in without}
+    flat, reasons, absent = flatten(config), inert(config), implied(config)
+    return {
+        key: value
+        for key, value in flat.items()
+        if key not in reasons and (key not in absent or value != absent[key])
+    }
 
 
 def digest(config: TrainConfig) -> str:
@@ -476,76 +452,6 @@ def digest(config: TrainConfig) -> str:
         effective(config), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-IMPLIED: Mapping[str, Scalar] = {
-    "prompt.injection": "prepend",
-    "source_align.kind": "none",
-    "source_align.trainable": True,
-    "bridge.kind": "dit",
-    "sampler.method": "euler",
-    "sampler.guidance": 1.0,
-    "sampler.condition_drop": 0.1,
-    "loss.prompt_alignment_mode": "mse",
-    "loss.kl_weight": 0.0,
-    "loss.info_nce_weight": 0.0,
-    "loss.format_weight": 0.0,
-    "loss.decode_weight": 0.0,
-    "loss.decode_every_steps": 10,
-    "loss.teacher": "question",
-}
-"""What it means that a key is absent from an effective configuration.
-
-These keys are younger than runs in archives. At the value here they say what those runs did, so they are
-left out: a configuration has the same digest before and after the key came. They are not inert then (the
-bridge *is* a DiT), and a comparison reports them as changed, not as a consequence, when they differ. A
-value in this table can therefore never change.
-"""
-
-_KINDS_WITHOUT = {
-    "resampler": ("reads all source states by cross-attention", "has queries for slots", ()),
-    "linear": ("reads means of parts of the question", "has no slots", ("width", "depth", "heads")),
-}
-
-
-def _inert_for_the_kind(config: TrainConfig) -> dict[str, str]:
-    kind = config.bridge.kind
-    if kind == "dit":
-        return {}
-    reads, slots, unused = _KINDS_WITHOUT[kind]
-    reasons = {
-        "bridge.conditioning": f"the {kind} bridge {reads}",
-        "bridge.slot_positions": f"the {kind} bridge {slots}",
-        **{f"bridge.{key}": f"the {kind} bridge is one matrix" for key in unused},
-        "loss.flow_weight": f"the {kind} bridge has no velocity",
-    }
-    sampler = {
-        key: f"the {kind} bridge has no sampler" for key in flatten(config) if key.startswith("sampler.")
-    }
-    if config.prompt.injection == "adapter":
-        reasons["bridge.num_soft_tokens"] = "the adapter adds to the question's own tokens"
-    return {**reasons, **sampler}
-
-
-def _inert_without_guidance(config: TrainConfig) -> dict[str, str]:
-    if config.sampler.guidance == 1.0:
-        return {"sampler.condition_drop": "sampler.guidance is 1, so there is no null token"}
-    if config.loss.flow_weight == 0:
-        return {"sampler.condition_drop": "loss.flow_weight is 0"}
-    return {}
-
-
-def _inert_without_a_term(config: TrainConfig) -> dict[str, str]:
-    reasons, loss = {}, config.loss
-    if config.source_align.kind == "none":
-        reasons["source_align.trainable"] = "source_align.kind is none, so there is no map"
-    if loss.prompt_alignment_weight == 0:
-        reasons["loss.prompt_alignment_mode"] = "loss.prompt_alignment_weight is 0"
-        if loss.flow_weight == 0 or config.bridge.kind != "dit":
-            reasons["loss.teacher"] = "neither flow nor prompt alignment is computed"
-    if loss.decode_weight == 0:
-        reasons["loss.decode_every_steps"] = "loss.decode_weight is 0"
-    return reasons
 
 
 _READ_AS: Mapping[tuple[str, str], str] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from runkit.engine import config
+from runkit.engine import config, inert
 from runkit.engine.bridge.linear import LinearBridge, part_shares
 from runkit.engine.bridge.resampler import Resampler
 from runkit.engine.checkpoint import read_checkpoint
@@ -118,7 +118,12 @@ def test_an_archived_run_and_a_new_one_of_its_preset_have_one_digest(name):
 
 def test_what_absence_means_is_the_default_and_a_key_of_the_configuration():
     plain = config.flatten(config.TrainConfig())
-    assert {key: plain[key] for key in config.IMPLIED} == config.IMPLIED
+    meant = inert.implied(config.TrainConfig())
+    assert {key: plain[key] for key in meant} == meant
+    assert meant == {**inert.IMPLIED, **inert.IMPLIED_FOR_PRICE_LIST}
+    problems = config.with_overrides(config.TrainConfig(), ["task.name=gsm8k"])
+    assert inert.implied(problems) == inert.IMPLIED
+    assert inert.IMPLIED_FOR_PRICE_LIST.keys() <= config.effective(problems).keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)
