@@ -229,6 +229,9 @@ class ComputeConfig(_Section):
     threads: _Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` is CUDA where there is one, and the CPU for the embedded pair, whose runs repeat."""
+    gradient_accumulation_steps: _Positive = 1
+    """Passes in which each process takes its share of ``train.batch_size``, which is the global batch: more
+    passes or more processes need less memory each, and the batches stay what they are."""
 
 
 class TrainConfig(_Section):
@@ -273,6 +276,19 @@ class TrainConfig(_Section):
         unknown = [factor for factor, is_asked in asked.items() if is_asked]
         if unknown and self.task.name != "pricelist":
             raise _unfit(f"of the pricelist task to use {', '.join(unknown)}", self.task.name)
+        return self
+
+    @model_validator(mode="after")
+    def _a_batch_has_whole_passes(self) -> Self:
+        steps, loss = self.compute.gradient_accumulation_steps, self.loss
+        if self.train.batch_size % steps:
+            expected = f"a divisor of train.batch_size {self.train.batch_size}"
+            raise _unfit(f"{expected} in compute.gradient_accumulation_steps", str(steps))
+        if steps > 1 and max(loss.info_nce_weight, loss.decode_weight) > 0:
+            expected = (
+                "1 in compute.gradient_accumulation_steps with info_nce or decode, which look at a batch"
+            )
+            raise _unfit(f"{expected} as a whole", str(steps))
         return self
 
     @model_validator(mode="after")
@@ -466,6 +482,7 @@ IMPLIED: Mapping[str, Scalar] = {
     "loss.decode_weight": 0.0,
     "loss.decode_every_steps": 10,
     "loss.teacher": "question",
+    "compute.gradient_accumulation_steps": 1,
 }
 """What it means that a key is absent from an effective configuration.
 

@@ -23,6 +23,8 @@ from runkit.engine.bridge.align import LinearMap, fit_procrustes, fit_ridge, ide
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, bridged_generations, score
+from runkit.engine.launched import Launched
+from runkit.engine.origin import EMBEDDED
 from runkit.engine.pair import (
     FrozenModel,
     Generation,
@@ -30,6 +32,7 @@ from runkit.engine.pair import (
     States,
     available_bytes,
     load_frozen,
+    placed,
     shape_before_loading,
     shape_of,
 )
@@ -38,6 +41,8 @@ from runkit.engine.supervision import FullTextTeacher, Supervision, format_start
 from runkit.engine.tasks import Item, Split, Task, Wording, load_task
 from runkit.engine.tasks.base import outcome
 from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
+from runkit.engine.world import SOLO, World
+from runkit.errors import UsageError
 
 _STATES_BATCH = 256
 _ALIGN_QUESTIONS = 512
@@ -81,8 +86,12 @@ class Prepared:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], object]) -> Prepared:
+def prepare(
+    config: TrainConfig, *, cache_dir: Path, note: Callable[[str], object], world: World = SOLO
+) -> Prepared:
     """Load the pair, make the problems, generate or look up the baselines and encode the training pool.
+
+    Several processes share what takes long, by whole batches, and end with the same.
 
     Raises:
         UnknownName: The task or a model does not exist.
@@ -90,7 +99,7 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         StorageFailed: The cache cannot be written.
     """
     task = load_task(**config.task.model_dump(exclude={"seed"}))
-    builder = _Builder(config, task, *_load_pair(config))
+    builder = _Builder(config, task, *_load_pair(config, world), world)
     builder.check_limits()
     scale = Scale(median_row_rms(builder.target.embedding_table), method=config.bridge.rms)
     trainer = builder.trainer(scale)
@@ -105,6 +114,23 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         trainer=trainer,
         source_map=builder.source_map(trainer.pool.states, scale),
     )
+
+
+def device_of(config: TrainConfig, place: Launched) -> str:
+    """Return the device of the process at *place*, ``cpu`` or for example ``cuda:1``.
+
+    Raises:
+        UsageError: There is no CUDA device, or not one for each process of the machine.
+    """
+    device = placed(config.compute.device, embedded=config.pair.target in EMBEDDED)
+    if device.type != "cuda":
+        return device.type
+    if place.local_size > torch.cuda.device_count():
+        raise UsageError(
+            f"{place.local_size} processes on one machine with {torch.cuda.device_count()} CUDA devices; "
+            "launch as many as there are devices, or use compute.device=cpu"
+        )
+    return f"cuda:{place.local_rank}"
 
 
 def new_bridge(config: TrainConfig, prepared: Prepared) -> Bridge:
@@ -166,20 +192,22 @@ def _bridge(
     )
 
 
-def _load_pair(config: TrainConfig) -> tuple[FrozenModel, FrozenModel]:
+def _load_pair(config: TrainConfig, world: World) -> tuple[FrozenModel, FrozenModel]:
     """Return source and target, or refuse before loading when the weights alone do not fit."""
     pair, device = config.pair, config.compute.device
     roles = ((pair.source, pair.source_revision), (pair.target, pair.target_revision))
     shapes = [shape_before_loading(name, revision=at, dtype=pair.dtype) for name, at in roles]
     place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
-    _check_memory(limits.weight_bytes(*shapes), place)
+    _check_memory(limits.weight_bytes(*shapes), place, world)
     source, target = (load_frozen(name, revision=at, dtype=pair.dtype, device=device) for name, at in roles)
     return source, target
 
 
-def _check_memory(needed: Mapping[str, int], place: torch.device) -> None:
+def _check_memory(needed: Mapping[str, int], place: torch.device, world: World) -> None:
+    """Refuse what does not fit; the processes of a node share its memory, each has a GPU of its own."""
     free = available_bytes(place)
     if free is not None:
+        free //= world.local_size if place.type == "cpu" else 1
         limits.refuse_what_does_not_fit(needed, available_bytes=free, where=f"this machine's {place.type}")
 
 
@@ -203,6 +231,7 @@ def bridged(
         max_new_tokens=config.eval.max_new_tokens,
         padded=config.eval.batches == "padded",
         stops=prepared.task.stops,
+        world=prepared.trainer.world,
     )
 
 
@@ -212,6 +241,7 @@ class _Builder:
     task: Task
     source: FrozenModel
     target: FrozenModel
+    world: World = SOLO
 
     @cached_property
     def wording(self) -> Wording:
@@ -273,7 +303,8 @@ class _Builder:
             num_states=(len(train) + len(measured)) * longest,
             tapped_layers=tapped,
             prefix_positions=max(map(self.prefix_length, (self.source, self.target))),
-            train_batch=config.train.batch_size,
+            train_batch=config.train.batch_size
+            // (self.world.size * config.compute.gradient_accumulation_steps),
             train_positions=soft + rows["train"] + answers,
             train_answers=answers,
             eval_batch=config.eval.batch_size,
@@ -281,8 +312,8 @@ class _Builder:
         )
         needed = limits.run_bytes(*shapes, load)
         if self.target.device.type != "cpu":  # the states wait on the host
-            _check_memory({"source states": needed.pop("source states")}, torch.device("cpu"))
-        _check_memory(needed, self.target.device)
+            _check_memory({"source states": needed.pop("source states")}, torch.device("cpu"), self.world)
+        _check_memory(needed, self.target.device, self.world)
 
     def items(self, split: Split, num_items: int) -> tuple[Item, ...]:
         seed = self.config.task.seed
@@ -307,6 +338,7 @@ class _Builder:
                 padded=self.config.eval.batches == "padded",
                 prefix=prefix,
                 stops=self.task.stops,
+                world=self.world,
             )
             return score(self.task, frozen, items, generations)
 
@@ -357,13 +389,16 @@ class _Builder:
         )
         keep_IN = torch.zeros(len(texts), longest, dtype=torch.bool)
         batch_size = _STATES_BATCH if prefix is None else self.config.eval.batch_size
-        for first in range(0, len(texts), batch_size):
-            part = self.source.hidden_states(
-                texts[first : first + batch_size], layers=self.layers, prefix=prefix
-            )
-            rows, length = part.keep_BN.shape
-            states_INS[first : first + rows, :length] = part.states_BNS
-            keep_IN[first : first + rows, :length] = part.keep_BN
+        batches = [
+            slice(first, min(first + batch_size, len(texts))) for first in range(0, len(texts), batch_size)
+        ]
+        for batch in self.world.share(batches):
+            part = self.source.hidden_states(texts[batch], layers=self.layers, prefix=prefix)
+            length = part.keep_BN.shape[1]
+            states_INS[batch, :length] = part.states_BNS
+            keep_IN[batch, :length] = part.keep_BN
+        self.world.fill(states_INS, batches)
+        self.world.fill(keep_IN, batches)
         return States(states_INS, keep_IN)
 
     def target_texts(self, items: Sequence[Item]) -> tuple[tuple[int, ...], ...]:
@@ -430,6 +465,8 @@ class _Builder:
             supervision=self.supervision(items, pool.answers),
             decode_every_steps=config.loss.decode_every_steps,
             max_new_tokens=config.eval.max_new_tokens,
+            world=self.world,
+            accumulation_steps=config.compute.gradient_accumulation_steps,
         )
 
     def source_map(self, states: States, scale: Scale) -> LinearMap | None:
