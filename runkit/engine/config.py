@@ -245,6 +245,9 @@ class ComputeConfig(_Section):
     threads: _Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` is CUDA where there is one, and the CPU for the embedded pair, whose runs repeat."""
+    gradient_accumulation_steps: _Positive = 1
+    """Passes in which each process takes its share of ``train.batch_size``, which is the global batch: more
+    passes or more processes need less memory each, and the batches stay what they are."""
 
 
 class TrainConfig(_Section):
@@ -272,6 +275,19 @@ class TrainConfig(_Section):
             raise _unfit("a resampler in soft_plus_text for prompt.injection adapter", got)
         if self.loss.prompt_alignment_weight > 0 or self.loss.info_nce_weight > 0:
             raise _unfit("no alignment and no InfoNCE, which look at slots that an adapter lacks", "one")
+        return self
+
+    @model_validator(mode="after")
+    def _a_batch_has_whole_passes(self) -> Self:
+        steps, loss = self.compute.gradient_accumulation_steps, self.loss
+        if self.train.batch_size % steps:
+            expected = f"a divisor of train.batch_size {self.train.batch_size}"
+            raise _unfit(f"{expected} in compute.gradient_accumulation_steps", str(steps))
+        if steps > 1 and max(loss.info_nce_weight, loss.decode_weight) > 0:
+            expected = (
+                "1 in compute.gradient_accumulation_steps with info_nce or decode, which look at a batch"
+            )
+            raise _unfit(f"{expected} as a whole", str(steps))
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from runkit.engine.pair import FrozenModel
+from runkit.engine.world import SOLO, World
 from runkit.errors import StorageFailed
 
 _METADATA_KEY = "runkit_cache"
@@ -28,11 +29,13 @@ def cached_tensors(
     *,
     cache_dir: Path,
     note: Callable[[str], object],
+    world: World = SOLO,
 ) -> dict[str, Tensor]:
     """Return what *make* returns, from *cache_dir* where it was made before.
 
     The tensors are mapped from the file: what is never looked at takes no memory. An entry that does not
-    check out is made again, and *note* is given one line about it.
+    check out is made again, and *note* is given one line about it. Several processes make it together when
+    it is missing for one of them, and each reads what lies on its own disk.
 
     Args:
         what: What the tensors are, for that line.
@@ -41,12 +44,18 @@ def cached_tensors(
         StorageFailed: The cache cannot be written.
     """
     path = cache_dir / f"{_digest(key)}.safetensors"
-    if path.is_file():
-        kept = _read_entry(path, key)
-        if kept is not None:
-            return kept
+    is_there = path.is_file()
+    kept = _read_entry(path, key) if is_there else None
+    if all(world.gathered(kept is not None)) and kept is not None:
+        return kept
+    if is_there and kept is None:
         note(f"[Cache] entry {path.name} with {what} is damaged; making it again")
-    _write_entry(path, key, make())
+    made = make()
+    if world.is_main:
+        _write_entry(path, key, made)
+    world.gathered(None)  # until the main process has written
+    if not world.is_main and _read_entry(path, key) is None:  # a disk of its own
+        _write_entry(path, key, made)
     return dict(load_file(path))
 
 
@@ -74,7 +83,7 @@ def _read_entry(path: Path, key: Mapping[str, Any]) -> dict[str, Tensor] | None:
             known = json.loads((opened.metadata() or {}).get(_METADATA_KEY, "{}"))
         tensors = dict(load_file(path))
         return tensors if known == _seal(key, tensors) else None
-    except (OSError, ValueError, safetensors.SafetensorError):
+    except (OSError, ValueError, safetensors.SafetensorError):  # FileNotFoundError among them
         return None
 
 

@@ -27,6 +27,7 @@ from runkit.engine.injection import Soft, Span, adapter_says, bridged_input, raw
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
 from runkit.engine.source_states import SourceStates
 from runkit.engine.tasks.base import Item, Outcome, Task, before_stop, outcome
+from runkit.engine.world import SOLO, World
 
 
 class Counts(NamedTuple):
@@ -96,18 +97,19 @@ def bridged_generations(
     max_new_tokens: int,
     padded: bool = False,
     stops: Sequence[str] = (),
+    world: World = SOLO,
 ) -> list[Generation]:
     """Return the target's greedy continuation of each item's soft tokens and text.
 
     Args:
         states_from: For each item the item whose source states the bridge reads; None for its own.
+        world: Processes that share the work by whole batches, so that its size changes no batch.
     """
     read = list(range(len(inputs.target_texts))) if states_from is None else list(states_from)
     generations: dict[int, Generation] = {}
     with evaluation_mode(bridge), torch.no_grad():
-        for rows in batch_plan(
-            [len(text) for text in inputs.target_texts], batch_size=batch_size, padded=padded
-        ):
+        lengths = [len(text) for text in inputs.target_texts]
+        for rows in world.share(batch_plan(lengths, batch_size=batch_size, padded=padded)):
             states = pick(inputs.states, [read[row] for row in rows], device=target.device)
             texts = [inputs.target_texts[row] for row in rows]
             if isinstance(bridge, Adapter):
@@ -125,6 +127,7 @@ def bridged_generations(
                 stops=stops,
             )
             generations.update(zip(rows, written, strict=True))
+    generations = world.merged(generations)
     return [generations[row] for row in range(len(inputs.target_texts))]
 
 

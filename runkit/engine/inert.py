@@ -30,6 +30,7 @@ IMPLIED: Mapping[str, Scalar] = {
     "loss.decode_weight": 0.0,
     "loss.decode_every_steps": 10,
     "loss.teacher": "question",
+    "compute.gradient_accumulation_steps": 1,
 }
 """What it means that a key is absent from an effective configuration, whatever the task.
 

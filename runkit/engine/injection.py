@@ -45,6 +45,11 @@ class Span(NamedTuple):
     first: int
     after: int
 
+    @property
+    def length(self) -> int:
+        """The number of tokens."""
+        return self.after - self.first
+
 
 def adapter_says(
     adapter: Adapter,
@@ -56,7 +61,7 @@ def adapter_says(
     scale: Scale,
 ) -> Soft:
     """Return what *adapter* adds to the question, the tokens of *spans*, in each of *texts*."""
-    device, num_tokens = table_VE.device, [after - first for first, after in spans]
+    device, num_tokens = table_VE.device, [span.length for span in spans]
     ids_BQ = torch.zeros(len(texts), max(num_tokens), dtype=torch.long)
     for row, (text, (first, after)) in enumerate(zip(texts, spans, strict=True)):
         ids_BQ[row, : after - first] = torch.tensor(text[first:after])

@@ -24,12 +24,15 @@ from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, bridged_generations, score
 from runkit.engine.injection import Span
+from runkit.engine.launched import Launched
+from runkit.engine.origin import EMBEDDED
 from runkit.engine.pair import (
     FrozenModel,
     Generation,
     Prefix,
     available_bytes,
     load_frozen,
+    placed,
     shape_before_loading,
     shape_of,
 )
@@ -39,7 +42,8 @@ from runkit.engine.supervision import Supervision, format_start, full_text_teach
 from runkit.engine.tasks import Item, Split, Task, Wording, load_task
 from runkit.engine.tasks.base import outcome
 from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
-from runkit.errors import TrainingStopped
+from runkit.engine.world import SOLO, World
+from runkit.errors import TrainingStopped, UsageError
 
 _STATES_BATCH = 256
 _ALIGN_QUESTIONS = 512
@@ -83,8 +87,12 @@ class Prepared:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], object]) -> Prepared:
+def prepare(
+    config: TrainConfig, *, cache_dir: Path, note: Callable[[str], object], world: World = SOLO
+) -> Prepared:
     """Load the pair, make the problems, generate or look up the baselines and encode the training pool.
+
+    Several processes share what takes long, by whole batches, and end with the same.
 
     Raises:
         UnknownName: The task or a model does not exist.
@@ -92,7 +100,7 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         StorageFailed: The cache cannot be written.
     """
     task = load_task(**config.task.model_dump(exclude={"seed"}))
-    builder = _Builder(config, task, *_load_pair(config), cache_dir, note)
+    builder = _Builder(config, task, *_load_pair(config, world), cache_dir, note, world)
     builder.check_limits()
     scale = Scale(median_row_rms(builder.target.embedding_table), method=config.bridge.rms)
     trainer = builder.trainer(scale)
@@ -107,6 +115,23 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         trainer=trainer,
         source_map=builder.source_map(trainer.pool.states, scale),
     )
+
+
+def device_of(config: TrainConfig, place: Launched) -> str:
+    """Return the device of the process at *place*, ``cpu`` or for example ``cuda:1``.
+
+    Raises:
+        UsageError: There is no CUDA device, or not one for each process of the machine.
+    """
+    device = placed(config.compute.device, embedded=config.pair.target in EMBEDDED)
+    if device.type != "cuda":
+        return device.type
+    if place.local_size > torch.cuda.device_count():
+        raise UsageError(
+            f"{place.local_size} processes on one machine with {torch.cuda.device_count()} CUDA devices; "
+            "launch as many as there are devices, or use compute.device=cpu"
+        )
+    return f"cuda:{place.local_rank}"
 
 
 def new_bridge(config: TrainConfig, prepared: Prepared) -> Bridge:
@@ -186,20 +211,22 @@ def _bridge(
     )
 
 
-def _load_pair(config: TrainConfig) -> tuple[FrozenModel, FrozenModel]:
+def _load_pair(config: TrainConfig, world: World) -> tuple[FrozenModel, FrozenModel]:
     """Return source and target, or refuse before loading when the weights alone do not fit."""
     pair, device = config.pair, config.compute.device
     roles = ((pair.source, pair.source_revision), (pair.target, pair.target_revision))
     shapes = [shape_before_loading(name, revision=at, dtype=pair.dtype) for name, at in roles]
     place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
-    _check_memory(limits.weight_bytes(*shapes), place)
+    _check_memory(limits.weight_bytes(*shapes), place, world)
     source, target = (load_frozen(name, revision=at, dtype=pair.dtype, device=device) for name, at in roles)
     return source, target
 
 
-def _check_memory(needed: Mapping[str, int], place: torch.device) -> None:
+def _check_memory(needed: Mapping[str, int], place: torch.device, world: World) -> None:
+    """Refuse what does not fit; the processes of a node share its memory, each has a GPU of its own."""
     free = available_bytes(place)
     if free is not None:
+        free //= world.local_size if place.type == "cpu" else 1
         limits.refuse_what_does_not_fit(needed, available_bytes=free, where=f"this machine's {place.type}")
 
 
@@ -223,6 +250,7 @@ def bridged(
         max_new_tokens=config.eval.max_new_tokens,
         padded=config.eval.batches == "padded",
         stops=prepared.task.stops,
+        world=prepared.trainer.world,
     )
 
 
@@ -234,6 +262,7 @@ class _Builder:
     target: FrozenModel
     cache_dir: Path
     note: Callable[[str], object]
+    world: World = SOLO
 
     @cached_property
     def wording(self) -> Wording:
@@ -293,7 +322,8 @@ class _Builder:
             num_states=num_states,
             tapped_layers=tapped,
             prefix_positions=max(map(self.prefix_length, (self.source, self.target))),
-            train_batch=config.train.batch_size,
+            train_batch=config.train.batch_size
+            // (self.world.size * config.compute.gradient_accumulation_steps),
             train_positions=soft + rows["train"] + answers,
             train_answers=answers,
             eval_batch=config.eval.batch_size,
@@ -301,8 +331,8 @@ class _Builder:
         )
         needed = limits.run_bytes(*shapes, load)
         if self.target.device.type != "cpu":  # the states wait on the host
-            _check_memory({"source states": needed.pop("source states")}, torch.device("cpu"))
-        _check_memory(needed, self.target.device)
+            _check_memory({"source states": needed.pop("source states")}, torch.device("cpu"), self.world)
+        _check_memory(needed, self.target.device, self.world)
 
     def items(self, split: Split, num_items: int) -> tuple[Item, ...]:
         seed = self.config.task.seed
@@ -325,6 +355,7 @@ class _Builder:
                 padded=self.config.eval.batches == "padded",
                 prefix=prefix,
                 stops=self.task.stops,
+                world=self.world,
             )
             return score(self.task, frozen, items, generations)
 
@@ -377,6 +408,7 @@ class _Builder:
             threads=self.config.compute.threads,
             cache_dir=self.cache_dir,
             note=self.note,
+            world=self.world,
         )
 
     def target_texts(self, items: Sequence[Item]) -> tuple[tuple[int, ...], ...]:
@@ -447,6 +479,8 @@ class _Builder:
             max_new_tokens=config.eval.max_new_tokens,
             padded=config.eval.batches == "padded",
             stops=self.task.stops,
+            world=self.world,
+            accumulation_steps=config.compute.gradient_accumulation_steps,
         )
 
     def source_map(self, states: SourceStates, scale: Scale) -> LinearMap | None:
@@ -502,6 +536,7 @@ class _Builder:
                 threads=self.config.compute.threads,
                 cache_dir=self.cache_dir,
                 note=self.note,
+                world=self.world,
             )
         if loss.info_nce_weight > 0:
             bank = question_bank(target.embedding_table, [target.encode(item.question) for item in items])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from runkit.engine.content_cache import cached_tensors, digest_of_tokens, identity_of
 from runkit.engine.pair import FrozenModel, Prefix, States
+from runkit.engine.world import SOLO, World
 
 _FORMAT = 1
 
@@ -70,11 +71,12 @@ def source_states(
     threads: int,
     cache_dir: Path,
     note: Callable[[str], object],
+    world: World = SOLO,
 ) -> SourceStates:
     """Return the states of tokenised *texts* at *layers*, from *cache_dir* where they were made before.
 
     Without a prefix the first state is that of BOS; with one its own states are not kept. Batches follow a
-    plan that is a function of *batch_size* alone.
+    plan that is a function of *batch_size* alone; several processes share them.
 
     Raises:
         TrainingStopped: The source has no such layer.
@@ -95,15 +97,20 @@ def source_states(
         begin, table_VE = num_begin_tokens(source, prefix), source.embedding_table
         lengths_I = torch.tensor([begin + len(text) for text in texts])
         tokens_TS = torch.empty(int(lengths_I.sum()), len(layers) * table_VE.shape[1], dtype=table_VE.dtype)
-        after = 0
-        for first in range(0, len(texts), batch_size):
-            part = source.hidden_states(texts[first : first + batch_size], layers=layers, prefix=prefix)
+        ends = [0, *lengths_I.cumsum(0).tolist()]
+        batches = [
+            range(len(texts))[first : first + batch_size] for first in range(0, len(texts), batch_size)
+        ]
+        for rows in world.share(batches):
+            part = source.hidden_states([texts[row] for row in rows], layers=layers, prefix=prefix)
             real_MS = part.states_BNS[part.keep_BN.to(part.states_BNS.device)]
-            tokens_TS[after : after + len(real_MS)] = real_MS
-            after += len(real_MS)
+            tokens_TS[ends[rows.start] : ends[rows.stop]] = real_MS
+        world.fill(tokens_TS, [slice(ends[rows.start], ends[rows.stop]) for rows in batches])
         return {"tokens_TS": tokens_TS, "lengths_I": lengths_I}
 
-    return SourceStates(**cached_tensors("source states", key, read, cache_dir=cache_dir, note=note))
+    return SourceStates(
+        **cached_tensors("source states", key, read, cache_dir=cache_dir, note=note, world=world)
+    )
 
 
 def num_begin_tokens(source: FrozenModel, prefix: Prefix | None) -> int:

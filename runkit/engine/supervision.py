@@ -24,6 +24,7 @@ from runkit.engine.losses import TopLogProbs, top_log_probs
 from runkit.engine.pair import FrozenModel, Generation, Prefix, length_of
 from runkit.engine.prompts import build_sequences, embed
 from runkit.engine.tasks.base import before_stop
+from runkit.engine.world import SOLO, World
 from runkit.errors import TrainingStopped
 
 MAX_TEACHER_TOKENS = 20
@@ -87,11 +88,12 @@ def full_text_teacher(
     threads: int,
     cache_dir: Path,
     note: Callable[[str], object],
+    world: World = SOLO,
 ) -> FullTextTeacher:
     """Return what *target* predicts at the first positions of *answers* after *prompts* in full text.
 
     It is asked once for all problems, in batches that are a function of lengths alone, and what it says is
-    kept in *cache_dir*.
+    kept in *cache_dir*. Several processes share the asking.
 
     Args:
         prefix: Worked examples that stand before every prompt.
@@ -115,9 +117,11 @@ def full_text_teacher(
     }
 
     def asked() -> dict[str, Tensor]:
-        return _asked(target, prompts, heard, prefix=prefix, batch_size=batch_size, kept=kept)
+        return _asked(target, prompts, heard, prefix=prefix, batch_size=batch_size, kept=kept, world=world)
 
-    said = cached_tensors("what the teacher of kl says", key, asked, cache_dir=cache_dir, note=note)
+    said = cached_tensors(
+        "what the teacher of kl says", key, asked, cache_dir=cache_dir, note=note, world=world
+    )
     return FullTextTeacher(
         said["log_probs_TC"],
         said.get("token_ids_TC"),
@@ -135,10 +139,11 @@ def _asked(
     prefix: Prefix | None,
     batch_size: int,
     kept: int | None,
+    world: World,
 ) -> dict[str, Tensor]:
     lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
     by_row: dict[int, TopLogProbs | Tensor] = {}
-    for rows in batch_plan(lengths, batch_size=batch_size, padded=True):
+    for rows in world.share(batch_plan(lengths, batch_size=batch_size, padded=True)):
         sequences = build_sequences(
             [prompts[row] for row in rows],
             num_slots=0,
@@ -154,6 +159,7 @@ def _asked(
             log_probs_MV = functional.log_softmax(logits_MV.float(), dim=-1)
             said = log_probs_MV if kept is None else top_log_probs(log_probs_MV, num_tokens=kept)
         by_row.update(zip(rows, _split(said, [len(answers[row]) + 1 for row in rows]), strict=True))
+    by_row = world.merged(by_row)
     return _joined([by_row[row] for row in range(len(prompts))])
 
 

@@ -24,8 +24,10 @@ from runkit.engine.bridge.scale import Scale, row_rms
 from runkit.engine.evaluate import pick
 from runkit.engine.injection import Soft, Span, adapter_says, bridged_input
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
+from runkit.engine.shares import add_up, part_of_each_term
 from runkit.engine.source_states import SourceStates
 from runkit.engine.supervision import Supervision, first_positions, format_positions, own_answer
+from runkit.engine.world import SOLO, World
 from runkit.errors import TrainingStopped
 
 
@@ -120,6 +122,9 @@ class Trainer:
     """Whether own answers are generated in batches of any length, as in evaluations."""
     stops: tuple[str, ...] = ()
     """Strings at which an own answer ends."""
+    world: World = SOLO
+    accumulation_steps: int = 1
+    """Passes in which this process takes its share of a batch."""
 
     def start(self, bridge: Bridge, *, weight_decay: float) -> TrainState:
         """Return the state before the first step."""
@@ -143,17 +148,20 @@ class Trainer:
         rows, epoch = batch_rows(
             step - 1, pool_items=len(self.pool.item_ids), batch_size=self.batch_size, run_seed=self.run_seed
         )
-        terms, rms_ratio = self._terms(state.bridge, rows, step, draw=noise.EVALUATION_DRAW + 1 + epoch)
-        _assert_finite(terms, step)
-        loss = sum(
-            (getattr(self.weights, name) * term for name, term in terms.items()),
-            torch.zeros((), device=self.target.device),
-        )
+        draw = noise.EVALUATION_DRAW + 1 + epoch
         learning_rate = self.schedule.at(step)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
         state.optimizer.zero_grad()
-        loss.backward()
+        if self.world.size * self.accumulation_steps == 1:
+            terms, rms_ratio = self._terms(state.bridge, rows, step, draw=draw)
+            _assert_finite(terms, step)
+            loss = self._weighted(terms)
+            torch.autograd.backward(loss)
+        else:
+            terms, rms_ratio = self._terms_in_parts(state.bridge, rows, step, draw=draw)
+            _assert_finite(terms, step)
+            loss = self._weighted(terms)
         grad_norm = torch.nn.utils.clip_grad_norm_(state.bridge.parameters(), self.grad_clip_norm)
         _assert_finite({"gradient": grad_norm}, step)
         state.optimizer.step()
@@ -165,6 +173,35 @@ class Trainer:
             learning_rate=learning_rate,
             rms_ratio=rms_ratio,
         )
+
+    def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
+        return sum(
+            (getattr(self.weights, name) * term for name, term in terms.items()),
+            torch.zeros((), device=self.target.device),
+        )
+
+    def _terms_in_parts(
+        self, bridge: Bridge, batch: Sequence[int], step: int, *, draw: int
+    ) -> tuple[dict[str, Tensor], float]:
+        """Return the terms of *batch*, all processes and passes together, and leave its gradient on *bridge*.
+
+        Each part's terms are weighed by its part of the *whole* batch's tokens, so that a sum of parts is
+        the mean that one process alone would have taken.
+        """
+        whole: dict[str, Tensor] = {}
+        nothing = torch.zeros((), device=self.target.device)
+        mine = self.world.share(batch)
+        for number in range(self.accumulation_steps):
+            rows = mine[number :: self.accumulation_steps]
+            terms, rms_ratio = self._terms(bridge, rows, step, draw=draw)
+            terms["rms_ratio"] = torch.full((), rms_ratio, device=self.target.device)
+            part = part_of_each_term(rows, batch, self.pool, self.supervision, processes=self.world.size)
+            shares = {name: part[name].of_gradient * terms[name] for name in terms if name != "rms_ratio"}
+            torch.autograd.backward(self._weighted(shares))
+            for name, term in terms.items():
+                whole[name] = whole.get(name, nothing) + part[name].of_value * term.detach()
+        whole = add_up(self.world, whole, bridge)
+        return whole, whole.pop("rms_ratio").item()
 
     def _terms(
         self, bridge: Bridge, rows: Sequence[int], step: int, *, draw: int
@@ -187,11 +224,20 @@ class Trainer:
         if self.weights.prompt_alignment > 0:
             terms["prompt_alignment"] = self._alignment(soft_BKE, rows)
         if self.weights.info_nce > 0 and (bank := self.supervision.bank) is not None:
-            rows_B = torch.tensor(rows, device=soft_BKE.device)
-            terms["info_nce"] = losses.info_nce(soft_BKE, bank.mean_PE, rows_B, bank.alike_P)
+            spoken_BKE, asked_B = self._everywhere(soft_BKE, rows)
+            terms["info_nce"] = losses.info_nce(spoken_BKE, bank.mean_PE, asked_B, bank.alike_P)
         if self.weights.decode > 0 and step % self.decode_every_steps == 0:
             terms |= self._decode_term(Soft(soft_BKE, None), rows)
         return terms, float(row_rms(soft_BKE.detach()).mean()) / self.scale.rms
+
+    def _everywhere(self, soft_BKE: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return soft tokens and pool rows of the whole batch, others' soft tokens as one mean a row."""
+        if self.world.size == 1:
+            return soft_BKE, torch.tensor(rows, device=soft_BKE.device)
+        mean_B1E = soft_BKE.mean(dim=1, keepdim=True)
+        return self.world.rows_of_all(mean_B1E), self.world.rows_of_all(
+            torch.tensor(rows, device=soft_BKE.device)
+        )
 
     def _flow(
         self, bridge: DiTBridge, condition: Condition, noise_BKE: Tensor, rows: Sequence[int], draw: int
@@ -254,13 +300,18 @@ class Trainer:
     def _decode_term(self, soft: Soft, rows: Sequence[int]) -> dict[str, Tensor]:
         """Return the likelihood of own correct answers, or no term where none is correct."""
         own = self._own_answers(soft.detached(), rows)
-        if not own:
+        num_positions = sum(len(answer) + 1 for answer in own.values())
+        num_everywhere = self.world.total(num_positions)
+        if num_everywhere == 0:
             return {}
+        if not own:  # another process has correct answers
+            return {"decode": torch.zeros((), device=self.target.device)}
         kept = list(own)
         logits_AV, labels_A = self._predict(
             soft.rows(kept), [rows[index] for index in kept], [own[index] for index in kept]
         )
-        return {"decode": losses.nll(logits_AV, labels_A)}
+        term = losses.nll(logits_AV, labels_A)
+        return {"decode": term if self.world.size == 1 else term * (num_positions / num_everywhere)}
 
     def _own_answers(self, soft: Soft, rows: Sequence[int]) -> dict[int, tuple[int, ...]]:
         """Return the greedy answers that end and are correct, by index in the batch."""

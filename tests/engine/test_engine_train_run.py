@@ -56,7 +56,9 @@ def comparable(run_dir):
     """Every file's bytes, without the two things that tell the time."""
     content = {name: (run_dir / name).read_bytes() for name in files_of(run_dir)}
     del content["summary.log"]
-    content["metrics.jsonl"] = re.sub(rb'"samples_per_second": [0-9.]+', b"", content["metrics.jsonl"])
+    content["metrics.jsonl"] = re.sub(
+        rb'"(samples_per_second|peak_memory_bytes)": [0-9.]+', b"", content["metrics.jsonl"]
+    )
     return content
 
 
@@ -198,6 +200,7 @@ def test_metrics_hold_every_logged_step_in_nats(one_run):
     assert [row["step"] for row in rows] == [2, 4, 6]
     assert list(rows[0]) == [
         "step", "loss", "nll_nats", "flow", "grad_norm", "learning_rate", "rms_ratio", "samples_per_second",
+        "peak_memory_bytes",
     ]  # fmt: skip
     assert all(0.999 < row["rms_ratio"] < 1.001 for row in rows)
 

@@ -9,7 +9,7 @@ import torch
 from runkit.engine.config import load_preset, with_overrides
 from runkit.engine.injection import Soft, adapter_says, bridged_input
 from runkit.engine.pair import FrozenModel, Generation
-from runkit.engine.preparation import _Builder, _load_pair, bridged, new_bridge, prepare
+from runkit.engine.preparation import _Builder, bridged, new_bridge, prepare
 from runkit.engine.prompts import embed
 from runkit.engine.supervision import own_answer
 from runkit.engine.tasks import load_task
@@ -133,7 +133,7 @@ def said_to(ready, bridge, rows):
 def test_maps_are_fitted_to_states_and_embeddings_of_the_same_characters_of_questions(prepared, cache_dir):
     ready, wanted = prepared("source_align.kind=ridge")
     task = load_task(**wanted.task.model_dump(exclude={"seed"}))
-    builder = _Builder(wanted, task, *_load_pair(wanted), cache_dir, lambda _line: None)
+    builder = _Builder(wanted, task, ready.source, ready.target, cache_dir, lambda _line: None)
     states_MS, embeddings_ME = builder.aligned_pairs("train", ready.trainer.pool.states, ready.scale)
     source, target, wording = builder.source, builder.target, ready.wording
     seen = 0
