@@ -18,7 +18,7 @@ from torch import Tensor
 from runkit.engine import limits, noise
 from runkit.engine.alignment_pairs import char_ends, paired_tokens
 from runkit.engine.baselines import cached_alone
-from runkit.engine.bridge import Adapter, Bridge, DiTBridge, LinearBridge, Resampler, SourceAlign
+from runkit.engine.bridge import Adapter, Bridge, Dimensions, DiTBridge, LinearBridge, Resampler, SourceAlign
 from runkit.engine.bridge.align import LinearMap, fit_procrustes, fit_ridge, identity_map, normalised
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.config import TrainConfig
@@ -170,39 +170,22 @@ def _bridge(
     config: TrainConfig, *, source_width: int, target_width: int, align: SourceAlign | None
 ) -> Bridge:
     bridge = config.bridge
-    if bridge.kind == "linear":
-        return LinearBridge(
-            source_width=source_width,
-            target_width=target_width,
-            num_soft_tokens=bridge.num_soft_tokens,
-            align=align,
-        )
-    if config.prompt.injection == "adapter":
-        return Adapter(
-            source_width=source_width,
-            target_width=target_width,
-            width=bridge.width,
-            depth=bridge.depth,
-            heads=bridge.heads,
-            align=align,
-        )
-    if bridge.kind == "resampler":
-        return Resampler(
-            source_width=source_width,
-            target_width=target_width,
-            width=bridge.width,
-            depth=bridge.depth,
-            heads=bridge.heads,
-            num_soft_tokens=bridge.num_soft_tokens,
-            align=align,
-        )
-    return DiTBridge(
+    dimensions = Dimensions(
         source_width=source_width,
         target_width=target_width,
         width=bridge.width,
         depth=bridge.depth,
         heads=bridge.heads,
         num_soft_tokens=bridge.num_soft_tokens,
+    )
+    if bridge.kind == "linear":
+        return LinearBridge(dimensions, align=align)
+    if config.prompt.injection == "adapter":
+        return Adapter(dimensions, align=align)
+    if bridge.kind == "resampler":
+        return Resampler(dimensions, align=align)
+    return DiTBridge(
+        dimensions,
         slot_positions=bridge.slot_positions,
         conditioning=bridge.conditioning,
         method=config.sampler.method,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from runkit.engine import config
-from runkit.engine.bridge import Adapter
+from runkit.engine.bridge import Adapter, Dimensions
 from runkit.engine.config import load_preset, with_overrides
 from runkit.engine.evaluate import bridged_generations
 from runkit.engine.injection import adapter_says, bridged_input
@@ -19,7 +19,7 @@ B, N, S, Q, E = 3, 5, 12, 4, 10
 
 def adapter(gate=1.0):
     torch.manual_seed(0)
-    made = Adapter(source_width=S, target_width=E, width=16, depth=2, heads=4)
+    made = Adapter(Dimensions(S, E, width=16, depth=2, heads=4, num_soft_tokens=1))
     made.gate.data.fill_(gate)
     return made
 

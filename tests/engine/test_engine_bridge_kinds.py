@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from runkit.engine import config, inert
+from runkit.engine.bridge.dimensions import Dimensions
 from runkit.engine.bridge.linear import LinearBridge, part_shares
 from runkit.engine.bridge.resampler import Resampler
 from runkit.engine.checkpoint import read_checkpoint
@@ -18,10 +19,8 @@ KINDS = ["resampler", "linear"]
 
 def bridge(kind):
     torch.manual_seed(0)
-    widths = {"source_width": S, "target_width": E, "num_soft_tokens": K}
-    if kind == "linear":
-        return LinearBridge(**widths)
-    return Resampler(**widths, width=16, depth=2, heads=4)
+    dimensions = Dimensions(S, E, width=16, depth=2, heads=4, num_soft_tokens=K)
+    return LinearBridge(dimensions) if kind == "linear" else Resampler(dimensions)
 
 
 def inputs(seed=1):

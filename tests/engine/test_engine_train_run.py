@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from runkit.engine import config
+from runkit.engine.bridge.dimensions import Dimensions
 from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.checkpoint import load_into, read_checkpoint
 from runkit.engine.pair import load_frozen
@@ -314,16 +315,8 @@ def test_an_interrupted_run_leaves_an_honest_log_and_keeps_what_was_measured(sho
 
 def test_a_checkpoint_of_another_bridge_is_not_loaded(one_run):
     run_dir, _ = one_run
-    other = DiTBridge(
-        source_width=8,
-        target_width=8,
-        width=8,
-        depth=1,
-        heads=2,
-        num_soft_tokens=2,
-        slot_positions=True,
-        conditioning="mean",
-    )
+    dimensions = Dimensions(8, 8, width=8, depth=1, heads=2, num_soft_tokens=2)
+    other = DiTBridge(dimensions, slot_positions=True, conditioning="mean")
     with pytest.raises(RunUnreadable):
         load_into(other, read_checkpoint(run_dir / "checkpoint/best.safetensors").weights)
 
