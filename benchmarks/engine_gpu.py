@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,8 +44,9 @@ from runkit.engine.bridge import DiTBridge
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.evaluate import BridgeInputs, bridged_generations
 from runkit.engine.kernels import install
-from runkit.engine.pair import FrozenModel, States
+from runkit.engine.pair import FrozenModel
 from runkit.engine.prompts import SpecialTokens
+from runkit.engine.source_states import SourceStates, source_states
 from runkit.engine.supervision import Supervision
 from runkit.engine.trainer import Schedule, Trainer, TrainingPool, TrainState, Weights
 
@@ -156,18 +158,19 @@ class Problems:
         return cls(tuple(ids(60, 200) for _ in range(count)), tuple(ids(70, 180) for _ in range(count)))
 
 
-def states(source: FrozenModel, problems: Problems, prefix: Any) -> States:
-    """Return the source's states of all questions, of two layers, padded to one length."""
-    longest = 1 + max(map(len, problems.questions))
-    rows = len(problems.questions)
-    hidden = torch.zeros(rows, longest, 2 * 4096, dtype=torch.bfloat16)
-    real = torch.zeros(rows, longest, dtype=torch.bool)
-    for first in range(0, rows, 32):
-        part = source.hidden_states(problems.questions[first : first + 32], layers=[16, 32], prefix=prefix)
-        count, length = part.keep_BN.shape
-        hidden[first : first + count, :length] = part.states_BNS.cpu()
-        real[first : first + count, :length] = part.keep_BN
-    return States(hidden, real)
+def states(source: FrozenModel, problems: Problems, prefix: Any) -> SourceStates:
+    """Return the source's states of all questions, of two layers."""
+    with tempfile.TemporaryDirectory() as folder:
+        return source_states(
+            source,
+            problems.questions,
+            layers=[16, 32],
+            prefix=prefix,
+            batch_size=32,
+            threads=1,
+            cache_dir=Path(folder),
+            note=print,
+        )
 
 
 def new_bridge(num_slots: int) -> DiTBridge:
@@ -276,7 +279,7 @@ def measure(
         target_texts=train.questions,
         answers=train.answers,
         teacher_ids=tuple((ids * (1 + num_slots // len(ids)))[:num_slots] for ids in train.questions),
-        question_lengths=(),
+        question_spans=(),
     )
     bridge = new_bridge(num_slots)
     for what, before, length in (("with examples", prefix, EXAMPLES), ("without examples", None, 0)):

@@ -12,6 +12,7 @@ compares with the classes below::
     ├── AlreadyExists
     ├── StorageFailed
     ├── TrainingStopped
+    │   └── ProcessLost
     └── TableRefused
 """
 
@@ -77,6 +78,10 @@ class StorageFailed(RunkitError):
 
 class TrainingStopped(RunkitError):
     """Training or evaluation that cannot go on: a loss that is not finite, a pair that cannot be bridged."""
+
+
+class ProcessLost(TrainingStopped):
+    """One of several processes of a run ended, and with it the run; the message names its rank and why."""
 
 
 class TableRefused(RunkitError):

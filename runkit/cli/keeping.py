@@ -146,6 +146,8 @@ def show(
     print(f"seal      sha256 {manifest.seal.digest}")
     num_keys = len(sealed.configuration.effective)
     print(f"config    {sealed.configuration.effective_digest[:16]}, {num_keys} keys count")
+    for key, choice in sealed.configuration.automatic.items():
+        print(f"          {key} was chosen automatically: {choice}")
     print(f"files     {len(sealed.artifacts)} kept, {len(sealed.missing_artifacts)} missing")
     print()
     _print_columns(

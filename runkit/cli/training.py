@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
+from runkit.errors import RunkitError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -45,13 +47,19 @@ def train(
         str | None,
         typer.Option("--resume", help="Go on with this run, which stopped before its end.", metavar="RUN"),
     ] = None,
+    launch: Annotated[
+        int | None,
+        typer.Option("--launch", help="Train with this many processes of this machine.", metavar="N", min=1),
+    ] = None,
     presets: Annotated[bool, typer.Option("--presets", help="List the presets and stop.")] = False,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
     """Train a bridge and write runs/RUN_ID/.
 
-    Without arguments: the pocket pair, about a minute on two cores.
+    Without arguments: the pocket pair, about a minute on two cores. Batches and results do not depend on the
+    number of processes; --launch, torchrun and accelerate launch all start them.
     """
+    from runkit.engine.launched import launched
     from runkit.workflows.train import TrainRequest
 
     if presets:
@@ -63,14 +71,46 @@ def train(
         overrides=tuple(settings or ()),
         run_id=run_id,
         argv=("runkit", *sys.argv[1:]),
+        launch=launch,
     )
-    space = opened(workspace)
-    if sys.stdout.isatty():
+    place, space = launched(), opened(workspace)
+    if place.launcher is not None:
+        with _heard_by_the_launcher(is_quiet=place.rank > 0 or launch is not None):
+            _train_and_print(space, request, resume, is_main=place.rank == 0)
+    elif launch is not None:
+        from runkit.workflows.train import launch as launch_processes
+
+        launch_processes(space, request, resume_run=resume)
+    else:
+        _train_and_print(space, request, resume, is_main=True)
+
+
+@contextmanager
+def _heard_by_the_launcher(*, is_quiet: bool) -> Iterator[None]:
+    """Tell the launcher why this process ends, and nobody else where another process speaks for the run."""
+    from runkit.engine.launched import tell_launcher
+
+    try:
+        yield
+    except Exception as error:
+        tell_launcher(error)
+        if is_quiet and isinstance(error, RunkitError):
+            raise typer.Exit(2) from error
+        raise
+    except KeyboardInterrupt:
+        if is_quiet:
+            raise typer.Exit(2) from None
+        raise
+
+
+def _train_and_print(space: Workspace, request: TrainRequest, resume: str | None, *, is_main: bool) -> None:
+    if is_main and sys.stdout.isatty():
         with BarReporter() as bar:
             trained = _train(space, request, resume, bar)
     else:
         trained = _train(space, request, resume, _lines())
-    _print_trained(trained)
+    if trained.is_main:
+        _print_trained(trained)
 
 
 def _train(space: Workspace, request: TrainRequest, resume: str | None, reporter: Reporter) -> TrainedRun:

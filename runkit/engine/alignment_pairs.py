@@ -13,13 +13,19 @@ def char_ends(token_ids: Sequence[int], decode: Decode) -> list[int]:
 
 
 def paired_tokens(
-    source_ids: Sequence[int], source_decode: Decode, target_ids: Sequence[int], target_decode: Decode
+    source_ids: Sequence[int],
+    source_decode: Decode,
+    target_ids: Sequence[int],
+    target_decode: Decode,
+    *,
+    after: int = 0,
 ) -> list[tuple[int, int]]:
     """Return pairs (source index, target index): for each target token the source token that ends with it.
 
     The state of a causal source is about the text up to its token's end, so ends are matched, not
-    beginnings; a target token whose end falls inside a source token has no pair.
+    beginnings; a target token whose end falls inside a source token has no pair, and neither has one that
+    ends within the first *after* characters.
     """
     at_end = {end: index for index, end in enumerate(char_ends(source_ids, source_decode))}
     ends = char_ends(target_ids, target_decode)
-    return [(at_end[end], index) for index, end in enumerate(ends) if end in at_end]
+    return [(at_end[end], index) for index, end in enumerate(ends) if end > after and end in at_end]

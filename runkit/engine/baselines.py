@@ -11,6 +11,7 @@ from typing import Any
 from runkit.engine.checkpoint import write_whole
 from runkit.engine.pair import FrozenModel, Generation, Prefix, length_of
 from runkit.engine.prompts import build_sequences, embed
+from runkit.engine.world import SOLO, World
 
 _FORMAT = 2
 
@@ -24,11 +25,13 @@ def generate_alone(
     padded: bool = False,
     prefix: Prefix | None = None,
     stops: Sequence[str] = (),
+    world: World = SOLO,
 ) -> list[Generation]:
     """Return *frozen*'s greedy continuation of each prompt, through the builder that bridged prompts use."""
     texts = [frozen.encode(prompt) for prompt in prompts]
     generations: dict[int, Generation] = {}
-    for rows in batch_plan([len(text) for text in texts], batch_size=batch_size, padded=padded):
+    plan = batch_plan([len(text) for text in texts], batch_size=batch_size, padded=padded)
+    for rows in world.share(plan):
         sequences = build_sequences(
             [texts[row] for row in rows], num_slots=0, special=frozen.special, start=length_of(prefix)
         )
@@ -40,6 +43,7 @@ def generate_alone(
             stops=stops,
         )
         generations.update(zip(rows, written, strict=True))
+    generations = world.merged(generations)
     return [generations[row] for row in range(len(texts))]
 
 
@@ -55,10 +59,12 @@ def cached_alone(
     padded: bool = False,
     prefix: Prefix | None = None,
     stops: Sequence[str] = (),
+    world: World = SOLO,
 ) -> list[Generation]:
     """Return what :func:`generate_alone` does, from *cache_dir* where it was made before.
 
-    An entry that does not check out is made again, and *note* is given one line about it.
+    An entry that does not check out is made again, and *note* is given one line about it. Of several
+    processes the main one alone reads and writes the cache.
 
     Raises:
         StorageFailed: The cache cannot be written.
@@ -78,11 +84,18 @@ def cached_alone(
         "device": frozen.device.type,
     }
     path = cache_dir / f"{_digest(key)}.json"
-    if path.is_file():
+
+    def looked_up() -> list[Generation] | None:
+        if not path.is_file():
+            return None
         kept = _read_entry(path, key)
-        if kept is not None:
-            return kept
-        note(f"[Baselines] cache entry {path.name} is damaged; generating again")
+        if kept is None:
+            note(f"[Baselines] cache entry {path.name} is damaged; generating again")
+        return kept
+
+    kept = world.from_main(looked_up)
+    if kept is not None:
+        return kept
     made = generate_alone(
         frozen,
         prompts,
@@ -91,7 +104,10 @@ def cached_alone(
         padded=padded,
         prefix=prefix,
         stops=stops,
+        world=world,
     )
+    if not world.is_main:
+        return made
     rows = [[list(one.token_ids), one.finish] for one in made]
     write_whole(path, json.dumps({"key": key, "rows_sha256": _digest(rows), "rows": rows}).encode())
     return made

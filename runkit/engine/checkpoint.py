@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import safetensors
+import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -35,6 +37,15 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
         name: weight.detach().to("cpu", copy=True).contiguous()
         for name, weight in module.state_dict().items()
     }
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """Return one digest over the names and bytes of all weights."""
+    whole = hashlib.sha256()
+    for name, weight in snapshot(module).items():
+        whole.update(name.encode())
+        whole.update(weight.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()
 
 
 def write_checkpoint(

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -28,9 +28,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from runkit.engine.inert import Scalar, implied, inert_reasons
 from runkit.errors import RecordInvalid, StorageFailed, UnknownName, UsageError
 
-Scalar = bool | int | float | str
 Flat = dict[str, Scalar]
 
 _Positive = Annotated[int, Field(ge=1)]
@@ -93,6 +93,12 @@ class SourceAlignConfig(_Section):
     @field_validator("kind", mode="before")
     @classmethod
     def _rope_is_a_linear_map(cls, kind: object) -> object:
+        if kind == "rope_rerotate":
+            raise _unfit(
+                "none, identity, ridge or procrustes: rope_rerotate turns cached keys back and forth, and no "
+                "prompt.injection here hands over keys",
+                "rope_rerotate",
+            )
         return "identity" if kind == "rope" else kind
 
 
@@ -170,7 +176,17 @@ class LossConfig(_Section):
     decode_every_steps: _Positive = 10
     teacher: Literal["question", "answer"] = "question"
     """With ``answer`` soft tokens are asked to *contain* the answer, so a run also says how many answers
-    can be read off the soft tokens alone."""
+    can be read off the soft tokens alone.
+
+    ``prompt`` is read as ``question``: of the prompt only the question's own tokens are taught, no worked
+    examples and no instruction. Whoever asks for it by hand, and not for a ``prompt.mode``, gets
+    ``soft_only``: the question stands in the soft tokens then, and not beside them as text too.
+    """
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _the_prompt_is_the_question(cls, teacher: object) -> object:
+        return "question" if teacher == "prompt" else teacher
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Self:
@@ -232,6 +248,9 @@ class ComputeConfig(_Section):
     kernels: Literal["auto", "plain"] = "auto"
     """``auto`` compiles layers and records CUDA graphs where a model runs on CUDA; ``plain`` computes as
     transformers does. The last bits differ, and on the CPU nothing does."""
+    gradient_accumulation_steps: _Positive = 1
+    """Passes in which each process takes its share of ``train.batch_size``, which is the global batch: more
+    passes or more processes need less memory each, and the batches stay what they are."""
 
 
 class TrainConfig(_Section):
@@ -262,20 +281,16 @@ class TrainConfig(_Section):
         return self
 
     @model_validator(mode="after")
-    def _the_factors_know_the_task(self) -> Self:
-        """These factors read the target's whole prompt, and do not know of worked examples before it."""
-        loss = self.loss
-        asked = {
-            "loss.kl_weight": loss.kl_weight > 0,
-            "loss.info_nce_weight": loss.info_nce_weight > 0,
-            "loss.format_weight": loss.format_weight > 0,
-            "loss.decode_weight": loss.decode_weight > 0,
-            "prompt.injection adapter": self.prompt.injection == "adapter",
-            "source_align": self.source_align.kind != "none",
-        }
-        unknown = [factor for factor, is_asked in asked.items() if is_asked]
-        if unknown and self.task.name != "pricelist":
-            raise _unfit(f"of the pricelist task to use {', '.join(unknown)}", self.task.name)
+    def _a_batch_has_whole_passes(self) -> Self:
+        steps, loss = self.compute.gradient_accumulation_steps, self.loss
+        if self.train.batch_size % steps:
+            expected = f"a divisor of train.batch_size {self.train.batch_size}"
+            raise _unfit(f"{expected} in compute.gradient_accumulation_steps", str(steps))
+        if steps > 1 and max(loss.info_nce_weight, loss.decode_weight) > 0:
+            expected = (
+                "1 in compute.gradient_accumulation_steps with info_nce or decode, which look at a batch"
+            )
+            raise _unfit(f"{expected} as a whole", str(steps))
         return self
 
     @model_validator(mode="after")
@@ -308,21 +323,6 @@ class Preset(_Section):
     config: TrainConfig
 
 
-_DATA_KEYS = ("task.dataset", "task.train_file", "task.test_file", "task.few_shot")
-_LATER_KEYS = frozenset(
-    {
-        *_DATA_KEYS,
-        "eval.batches",
-        "pair.source_revision",
-        "pair.target_revision",
-        "pair.dtype",
-        "compute.device",
-    }
-)
-"""Keys that are younger than the first runs of the price list. Where they have their default, the effective
-form of a price-list run does not hold them, so that the digests of those runs stay what they were."""
-
-
 def preset_names() -> tuple[str, ...]:
     """Return the names of all presets, sorted."""
     names = (entry.name for entry in resources.files(__package__).joinpath("presets").iterdir())
@@ -346,11 +346,7 @@ def preset_notes(name: str) -> PresetNotes:
 @cache
 def preset(name: str) -> Preset:
     """Return preset *name* whole; errors as in :func:`load_preset`."""
-    if name not in preset_names():
-        raise UnknownName.among("preset", name, preset_names())
-    document = tomllib.loads(
-        resources.files(__package__).joinpath("presets", f"{name}.toml").read_text("utf-8")
-    )
+    document = _preset_document(name)
     origin = f"preset {name}"
     return Preset(
         name=name,
@@ -406,6 +402,38 @@ def with_overrides(config: TrainConfig, overrides: Iterable[str]) -> TrainConfig
     return _from_flat(flat, origin="overrides")
 
 
+class Resolved(NamedTuple):
+    """A configuration with what was decided for the person who asked for it."""
+
+    config: TrainConfig
+    automatic: Mapping[str, str]
+    """Keys whose value nobody wrote and that is not the default, each with the value and the reason."""
+    explained: tuple[str, ...]
+    """A sentence for each value that is read as another."""
+
+
+def resolved(config: TrainConfig, written: Mapping[str, Any]) -> Resolved:
+    """Return *config* with what follows from *written*, the values that a preset or a person wrote down."""
+    explained = tuple(text for (key, value), text in _READ_AS.items() if written.get(key) == value)
+    asks_for_the_prompt = written.get("loss.teacher") in {"prompt", "question"}
+    if not asks_for_the_prompt or "prompt.mode" in written or config.prompt.injection == "adapter":
+        return Resolved(config, {}, explained)
+    chosen = with_overrides(config, ["prompt.mode=soft_only"])
+    return Resolved(chosen, {"prompt.mode": _SOFT_ONLY_CHOSEN}, explained)
+
+
+def written_by(
+    preset_name: str | None = None, path: Path | None = None, overrides: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return the values that a preset with all below it, a file and overrides write down, as written."""
+    document = {"preset": preset_name} if path is None else _read_document(path)
+    written = _written(document)
+    for override in overrides:
+        key, _equals, text = override.partition("=")
+        written[key.strip()] = _value(text.strip())
+    return written
+
+
 def flatten(config: TrainConfig) -> Flat:
     """Return every value of *config* under its dotted key, defaults included, in the order of the record."""
     return _flat(config.model_dump())
@@ -414,36 +442,27 @@ def flatten(config: TrainConfig) -> Flat:
 def inert(config: TrainConfig) -> dict[str, str]:
     """Return the keys that cannot change this run, each with the reason.
 
-    A key of :data:`IMPLIED` at its value is not named: it says nothing that the key's absence does not say.
+    A key that is absent at its value is not named: it says nothing that the key's absence does not say.
     """
-    flat = flatten(config)
-    reasons = {
-        **_inert_without_guidance(config),
-        **_inert_without_a_term(config),
-        **_inert_for_the_kind(config),
+    flat, absent = flatten(config), implied(config)
+    return {
+        key: reason
+        for key, reason in inert_reasons(config).items()
+        if key not in absent or flat[key] != absent[key]
     }
-    if config.train.patience_evals * config.train.eval_every_steps >= config.train.steps:
-        reasons["train.patience_evals"] = "train.steps end before patience could run out"
-    if config.optim.warmup_steps >= config.train.steps:
-        reasons["optim.decay"] = "train.steps end within optim.warmup_steps"
-    if config.task.name == "pricelist":
-        given = flat.items() - flatten(TrainConfig()).items()
-        reasons |= {key: "the price list reads no data" for key, _ in given if key in _DATA_KEYS}
-    return {key: reason for key, reason in reasons.items() if key not in IMPLIED or flat[key] != IMPLIED[key]}
 
 
 def effective(config: TrainConfig) -> Flat:
     """Return the flat configuration without its inert keys: what this run really depends on.
 
-    A key of :data:`IMPLIED` at its value is left out too, and of a price-list run the keys that only other
-    tasks need, at their defaults.
+    A key of :func:`runkit.engine.inert.implied` at its value is left out too.
     """
-    flat, without = flatten(config), {*inert(config)}
-    without |= {key for key, value in IMPLIED.items() if flat[key] == value}
-    if config.task.name == "pricelist":
-        default = flatten(TrainConfig())
-        without |= {key for key in _LATER_KEYS & default.keys() if flat[key] == default[key]}
-    return {key: value for key, value in flat.items() if key not in without}
+    flat, reasons, absent = flatten(config), inert(config), implied(config)
+    return {
+        key: value
+        for key, value in flat.items()
+        if key not in reasons and (key not in absent or value != absent[key])
+    }
 
 
 def digest(config: TrainConfig) -> str:
@@ -454,75 +473,31 @@ def digest(config: TrainConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-IMPLIED: Mapping[str, Scalar] = {
-    "prompt.injection": "prepend",
-    "source_align.kind": "none",
-    "source_align.trainable": True,
-    "bridge.kind": "dit",
-    "sampler.method": "euler",
-    "sampler.guidance": 1.0,
-    "sampler.condition_drop": 0.1,
-    "loss.prompt_alignment_mode": "mse",
-    "loss.kl_weight": 0.0,
-    "loss.info_nce_weight": 0.0,
-    "loss.format_weight": 0.0,
-    "loss.decode_weight": 0.0,
-    "loss.decode_every_steps": 10,
-    "loss.teacher": "question",
-    "compute.kernels": "auto",
-}
-"""What it means that a key is absent from an effective configuration.
-
-These keys are younger than runs in archives. At the value here they say what those runs did, so they are
-left out: a configuration has the same digest before and after the key came. They are not inert then (the
-bridge *is* a DiT), and a comparison reports them as changed, not as a consequence, when they differ. A
-value in this table can therefore never change.
-"""
-
-_KINDS_WITHOUT = {
-    "resampler": ("reads all source states by cross-attention", "has queries for slots", ()),
-    "linear": ("reads means of parts of the question", "has no slots", ("width", "depth", "heads")),
+_READ_AS: Mapping[tuple[str, str], str] = {
+    ("source_align.kind", "rope"): (
+        "source_align.kind rope is read as identity, a linear layer of the states: positions are rotated "
+        "inside attention only, so hidden states have no rotation to undo"
+    ),
+    ("loss.teacher", "prompt"): (
+        "loss.teacher prompt is read as question: no worked examples and no instruction are taught"
+    ),
 }
 
-
-def _inert_for_the_kind(config: TrainConfig) -> dict[str, str]:
-    kind = config.bridge.kind
-    if kind == "dit":
-        return {}
-    reads, slots, unused = _KINDS_WITHOUT[kind]
-    reasons = {
-        "bridge.conditioning": f"the {kind} bridge {reads}",
-        "bridge.slot_positions": f"the {kind} bridge {slots}",
-        **{f"bridge.{key}": f"the {kind} bridge is one matrix" for key in unused},
-        "loss.flow_weight": f"the {kind} bridge has no velocity",
-    }
-    sampler = {
-        key: f"the {kind} bridge has no sampler" for key in flatten(config) if key.startswith("sampler.")
-    }
-    if config.prompt.injection == "adapter":
-        reasons["bridge.num_soft_tokens"] = "the adapter adds to the question's own tokens"
-    return {**reasons, **sampler}
+_SOFT_ONLY_CHOSEN = (
+    "soft_only, because loss.teacher asks for the question in the soft tokens and prompt.mode was not set"
+)
 
 
-def _inert_without_guidance(config: TrainConfig) -> dict[str, str]:
-    if config.sampler.guidance == 1.0:
-        return {"sampler.condition_drop": "sampler.guidance is 1, so there is no null token"}
-    if config.loss.flow_weight == 0:
-        return {"sampler.condition_drop": "loss.flow_weight is 0"}
-    return {}
+def _written(document: Mapping[str, Any]) -> dict[str, Any]:
+    base = document.get("preset")
+    tables = {key: value for key, value in document.items() if key not in {"preset", "notes"}}
+    return {**({} if base is None else _written(_preset_document(base))), **_flat(tables)}
 
 
-def _inert_without_a_term(config: TrainConfig) -> dict[str, str]:
-    reasons, loss = {}, config.loss
-    if config.source_align.kind == "none":
-        reasons["source_align.trainable"] = "source_align.kind is none, so there is no map"
-    if loss.prompt_alignment_weight == 0:
-        reasons["loss.prompt_alignment_mode"] = "loss.prompt_alignment_weight is 0"
-        if loss.flow_weight == 0 or config.bridge.kind != "dit":
-            reasons["loss.teacher"] = "neither flow nor prompt alignment is computed"
-    if loss.decode_weight == 0:
-        reasons["loss.decode_every_steps"] = "loss.decode_weight is 0"
-    return reasons
+def _preset_document(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        raise UnknownName.among("preset", name, preset_names())
+    return tomllib.loads(resources.files(__package__).joinpath("presets", f"{name}.toml").read_text("utf-8"))
 
 
 def _read_document(path: Path) -> dict[str, Any]:

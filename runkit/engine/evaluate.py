@@ -23,9 +23,11 @@ from torch.nn import functional
 from runkit.engine.baselines import batch_plan
 from runkit.engine.bridge import Adapter, Bridge
 from runkit.engine.bridge.scale import Scale
-from runkit.engine.injection import Soft, adapter_says, bridge_precision, bridged_input, raw_slots
+from runkit.engine.injection import Soft, Span, adapter_says, bridge_precision, bridged_input, raw_slots
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
+from runkit.engine.source_states import SourceStates
 from runkit.engine.tasks.base import Item, Outcome, Task, before_stop, outcome
+from runkit.engine.world import SOLO, World
 
 _ROWS_AT_ONCE = 16
 
@@ -62,16 +64,16 @@ class Scored(NamedTuple):
 class BridgeInputs(NamedTuple):
     """All that the bridge and the target read for a list of items, prepared once for a whole run."""
 
-    states: States
-    """Of the questions, by the source, shape ``[I, N, S]``."""
+    states: SourceStates
+    """Of the questions, by the source."""
     noise_IKE: Tensor | None
     """None where the bridge starts from no noise."""
     target_texts: tuple[tuple[int, ...], ...]
     """Token ids of what follows the soft tokens."""
     prefix: Prefix | None = None
     """What the target reads before the soft tokens."""
-    question_lengths: tuple[int, ...] = ()
-    """For an adapter, how many tokens of each text are the question."""
+    question_spans: tuple[Span, ...] = ()
+    """For an adapter, which tokens of each text are the question."""
 
 
 @contextmanager
@@ -97,25 +99,26 @@ def bridged_generations(
     max_new_tokens: int,
     padded: bool = False,
     stops: Sequence[str] = (),
+    world: World = SOLO,
 ) -> list[Generation]:
     """Return the target's greedy continuation of each item's soft tokens and text.
 
     Args:
         states_from: For each item the item whose source states the bridge reads; None for its own.
+        world: Processes that share the work by whole batches, so that its size changes no batch.
     """
     read = list(range(len(inputs.target_texts))) if states_from is None else list(states_from)
     generations: dict[int, Generation] = {}
     with evaluation_mode(bridge), torch.no_grad():
-        for rows in batch_plan(
-            [len(text) for text in inputs.target_texts], batch_size=batch_size, padded=padded
-        ):
+        lengths = [len(text) for text in inputs.target_texts]
+        for rows in world.share(batch_plan(lengths, batch_size=batch_size, padded=padded)):
             texts = [inputs.target_texts[row] for row in rows]
             if isinstance(bridge, Adapter):
                 states = pick(inputs.states, [read[row] for row in rows], device=target.device)
-                lengths = [inputs.question_lengths[row] for row in rows]
+                spans = [inputs.question_spans[row] for row in rows]
                 table_VE = target.embedding_table
                 with bridge_precision(table_VE):
-                    soft = adapter_says(bridge, states, texts, lengths, table_VE=table_VE, scale=scale)
+                    soft = adapter_says(bridge, states, texts, spans, table_VE=table_VE, scale=scale)
             else:
                 soft = Soft(_slots(bridge, target, inputs, rows, read, steps=steps, scale=scale), None)
             sequences, embedded_BTE = bridged_input(soft, texts, target, prefix=inputs.prefix)
@@ -127,6 +130,7 @@ def bridged_generations(
                 stops=stops,
             )
             generations.update(zip(rows, written, strict=True))
+    generations = world.merged(generations)
     return [generations[row] for row in range(len(inputs.target_texts))]
 
 
@@ -180,10 +184,9 @@ def _until_end(token_ids: Sequence[int], eos: int) -> Generation:
     return Generation(tuple(token_ids), "length")
 
 
-def pick(states: States, rows: Sequence[int], *, device: torch.device) -> States:
-    """Return the states of *rows*, in their order, in fp32 on *device*."""
-    chosen = list(rows)
-    return States(states.states_BNS[chosen].to(device).float(), states.keep_BN[chosen].to(device))
+def pick(states: SourceStates, rows: Sequence[int], *, device: torch.device) -> States:
+    """Return the states of *rows*, in their order, padded to one length, in fp32 on *device*."""
+    return states.padded(rows, device=device)
 
 
 def derangement(num_items: int) -> tuple[int, ...]:

@@ -24,34 +24,52 @@ class Soft(NamedTuple):
     soft_BKE: Tensor
     question_keep_BK: Tensor | None
     """For an adapter, True at real question tokens; None where there are slots."""
+    first_B: Tensor | None = None
+    """For an adapter, which token of its text each question begins with."""
 
     def rows(self, indices: Sequence[int]) -> Soft:
         """Return the part that belongs to *indices*."""
-        keep = self.question_keep_BK
-        return Soft(self.soft_BKE[list(indices)], None if keep is None else keep[list(indices)])
+        rows, keep, first = list(indices), self.question_keep_BK, self.first_B
+        return Soft(
+            self.soft_BKE[rows], None if keep is None else keep[rows], None if first is None else first[rows]
+        )
 
     def detached(self) -> Soft:
         """Return the same without gradients."""
-        return Soft(self.soft_BKE.detach(), self.question_keep_BK)
+        return self._replace(soft_BKE=self.soft_BKE.detach())
+
+
+class Span(NamedTuple):
+    """Which tokens of a text are the question."""
+
+    first: int
+    after: int
+
+    @property
+    def length(self) -> int:
+        """The number of tokens."""
+        return self.after - self.first
 
 
 def adapter_says(
     adapter: Adapter,
     states: States,
     texts: Sequence[Sequence[int]],
-    lengths: Sequence[int],
+    spans: Sequence[Span],
     *,
     table_VE: Tensor,
     scale: Scale,
 ) -> Soft:
-    """Return what *adapter* adds to the first *lengths* tokens, the question, of each of *texts*."""
-    longest = max(lengths)
-    ids_BQ = torch.zeros(len(texts), longest, dtype=torch.long)
-    for row, (text, length) in enumerate(zip(texts, lengths, strict=True)):
-        ids_BQ[row, :length] = torch.tensor(text[:length])
-    keep_BQ = torch.arange(longest) < torch.tensor(lengths)[:, None]
-    told_BQE = adapter(states.states_BNS, states.keep_BN, table_VE[ids_BQ] / scale.rms, keep_BQ)
-    return Soft(adapter.gate * scale(told_BQE), keep_BQ)
+    """Return what *adapter* adds to the question, the tokens of *spans*, in each of *texts*."""
+    device, num_tokens = table_VE.device, [span.length for span in spans]
+    ids_BQ = torch.zeros(len(texts), max(num_tokens), dtype=torch.long)
+    for row, (text, (first, after)) in enumerate(zip(texts, spans, strict=True)):
+        ids_BQ[row, : after - first] = torch.tensor(text[first:after])
+    keep_BQ = torch.arange(max(num_tokens), device=device) < torch.tensor(num_tokens, device=device)[:, None]
+    question_BQE = table_VE[ids_BQ.to(device)].float() / scale.rms
+    told_BQE = adapter(states.states_BNS, states.keep_BN, question_BQE, keep_BQ)
+    first_B = torch.tensor([first for first, _ in spans], device=device)
+    return Soft(adapter.gate * scale(told_BQE), keep_BQ, first_B)
 
 
 def bridged_input(
@@ -64,13 +82,17 @@ def bridged_input(
 ) -> tuple[Sequences, Tensor]:
     """Return the rows and their embeddings ``[B, T, E]``, the one way in for training and evaluation."""
     table_VE, special, start = target.embedding_table, target.special, length_of(prefix)
-    if soft.question_keep_BK is None:
+    if soft.question_keep_BK is None or soft.first_B is None:
         num_slots = soft.soft_BKE.shape[1]
         sequences = build_sequences(texts, num_slots=num_slots, special=special, answers=answers, start=start)
         return sequences, embed(sequences, table_VE=table_VE, soft_BKE=soft.soft_BKE)
     sequences = build_sequences(texts, num_slots=0, special=special, answers=answers, start=start)
     return sequences, embed_told(
-        sequences, table_VE=table_VE, told_BQE=soft.soft_BKE, question_keep_BQ=soft.question_keep_BK
+        sequences,
+        table_VE=table_VE,
+        told_BQE=soft.soft_BKE,
+        question_keep_BQ=soft.question_keep_BK,
+        first_B=soft.first_B,
     )
 
 

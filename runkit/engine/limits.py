@@ -36,7 +36,7 @@ class Workload(NamedTuple):
 
     bridge_parameters: int
     num_states: int
-    """Source tokens that are kept for all problems together, padding included."""
+    """Source tokens that are kept for all problems together."""
     tapped_layers: int
     prefix_positions: int
     train_batch: int
@@ -80,11 +80,6 @@ def run_bytes(source: ModelShape, target: ModelShape, load: Workload) -> dict[st
         "training step": activations + logits + cache_bytes(target, load.train_batch * shared),
         "evaluation": max(cache_bytes(source, eval_rows), cache_bytes(target, eval_rows)),
     }
-
-
-def bridge_parameters(*, width: int, depth: int, source_width: int, target_width: int) -> int:
-    """Return about how many parameters a bridge has: 25 squares of its width a block, and projections."""
-    return 25 * depth * width**2 + width * (source_width + 2 * target_width)
 
 
 def cache_bytes(model: ModelShape, tokens: int) -> int:

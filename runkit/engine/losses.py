@@ -1,10 +1,13 @@
 """One function a loss term, all in nats or plain squared error; a term of weight 0 is never called.
 
 Legend: A supervised positions of the whole batch, V vocabulary, B examples, K soft tokens,
-E width of the target model's embeddings, M positions that have a teacher, P training questions.
+E width of the target model's embeddings, M positions that have a teacher, C tokens of which the teacher's
+probability is kept, P training questions.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,16 +43,49 @@ def prompt_alignment_ce(soft_BKE: Tensor, table_VE: Tensor, teacher_ids_BK: Tens
 
     Scores are cosines over a temperature of 0.1, so the size of soft tokens does not matter.
     """
-    cosine_BKV = functional.normalize(soft_BKE, dim=-1) @ functional.normalize(table_VE, dim=-1).T
+    cosine_BKV = functional.normalize(soft_BKE, dim=-1) @ functional.normalize(table_VE.float(), dim=-1).T
     return functional.cross_entropy(
         cosine_BKV.flatten(0, 1) / _ALIGNMENT_TEMPERATURE, teacher_ids_BK.flatten()
     )
 
 
-def kl(logits_MV: Tensor, teacher_log_probs_MV: Tensor) -> Tensor:
-    """Return ``KL(teacher || bridged)`` in nats, the mean over positions."""
+class TopLogProbs(NamedTuple):
+    """Of M predictions the most probable tokens, and all others as if they were one token."""
+
+    token_ids_MC: Tensor
+    log_probs_MC: Tensor
+    tail_M: Tensor
+    """Log-probability of all other tokens together; minus infinity where there are none."""
+
+
+def top_log_probs(log_probs_MV: Tensor, *, num_tokens: int) -> TopLogProbs:
+    """Return the *num_tokens* most probable tokens of each prediction, or all that there are."""
+    kept_MC, ids_MC = log_probs_MV.topk(min(num_tokens, log_probs_MV.shape[1]), dim=-1)
+    return TopLogProbs(ids_MC, kept_MC, _tail(log_probs_MV, ids_MC))
+
+
+def _tail(log_probs_MV: Tensor, ids_MC: Tensor) -> Tensor:
+    """Return the log-probability of all tokens but *ids_MC*; a sum, since 1 minus the others cancels."""
+    return log_probs_MV.scatter(1, ids_MC, float("-inf")).logsumexp(dim=-1)
+
+
+def kl(logits_MV: Tensor, teacher: Tensor | TopLogProbs) -> Tensor:
+    """Return ``KL(teacher || bridged)`` in nats, the mean over positions.
+
+    Args:
+        teacher: Log-probabilities ``[M, V]``, or those of the most probable tokens. Then all other tokens
+            count as one, for both: never more than the exact divergence, and equal to it with all tokens.
+    """
     log_probs_MV = functional.log_softmax(logits_MV.float(), dim=-1)
-    return functional.kl_div(log_probs_MV, teacher_log_probs_MV, reduction="batchmean", log_target=True)
+    if isinstance(teacher, Tensor):
+        return functional.kl_div(log_probs_MV, teacher, reduction="batchmean", log_target=True)
+    ids_MC, teacher_MC, teacher_M = teacher
+    kept_MC = log_probs_MV.gather(1, ids_MC)
+    among_kept_M = (teacher_MC.exp() * (teacher_MC - kept_MC)).sum(dim=-1)
+    if ids_MC.shape[1] == log_probs_MV.shape[1]:
+        return among_kept_M.mean()
+    tail_M = _tail(log_probs_MV, ids_MC)
+    return (among_kept_M + teacher_M.exp() * (teacher_M - tail_M)).mean()
 
 
 def info_nce(soft_BKE: Tensor, bank_PE: Tensor, rows_B: Tensor, alike_P: Tensor) -> Tensor:
@@ -66,9 +102,9 @@ def info_nce(soft_BKE: Tensor, bank_PE: Tensor, rows_B: Tensor, alike_P: Tensor)
         Oord et al. (2018), arXiv:1807.03748; in both directions as Radford et al. (2021), arXiv:2103.00020.
     """
     score_BP = functional.normalize(soft_BKE.mean(dim=1), dim=-1) @ bank_PE.T / _INFO_NCE_TEMPERATURE
+    own_B = torch.arange(len(rows_B), device=rows_B.device)
     is_twin_BP = alike_P[rows_B][:, None] == alike_P
-    is_twin_BP[torch.arange(len(rows_B)), rows_B] = False
+    is_twin_BP[own_B, rows_B] = False
     score_BP = score_BP.masked_fill(is_twin_BP, float("-inf"))
     among_batch_BB = score_BP[:, rows_B].T
-    own_B = torch.arange(len(rows_B))
     return (functional.cross_entropy(score_BP, rows_B) + functional.cross_entropy(among_batch_BB, own_B)) / 2

@@ -22,8 +22,14 @@ def item_noise(*, run_seed: int, split: str, item_id: str, draw: int, shape: tup
     The draw depends on no batch, order, device or worker. The stream is numpy's Philox with ziggurat
     normals: stable for one numpy version, not promised across versions.
     """
-    generator = _generator(f"{run_seed}|{split}|{item_id}|{draw}")
-    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+    noise = torch.empty(shape)
+    fill(noise, run_seed=run_seed, split=split, item_id=item_id, draw=draw)
+    return noise
+
+
+def fill(noise: Tensor, *, run_seed: int, split: str, item_id: str, draw: int) -> None:
+    """Write :func:`item_noise` into *noise*, fp32 on the CPU; other threads run meanwhile."""
+    _generator(f"{run_seed}|{split}|{item_id}|{draw}").standard_normal(out=noise.numpy(), dtype=np.float32)
 
 
 def batch_noise(

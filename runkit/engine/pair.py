@@ -356,7 +356,7 @@ def load_frozen(
         TrainingStopped: It is no causal language model with an end token, or the hub does not give it.
     """
     origin = find(name, revision=revision)
-    place = _place(device, embedded=name in EMBEDDED)
+    place = placed(device, embedded=name in EMBEDDED)
     try:
         with _without_progress_bars():
             model = AutoModelForCausalLM.from_pretrained(
@@ -425,7 +425,12 @@ def available_bytes(device: torch.device) -> int | None:
     return 1024 * int(kibibytes[0]) if kibibytes else None
 
 
-def _place(device: Device, *, embedded: bool) -> torch.device:
+def placed(device: Device, *, embedded: bool) -> torch.device:
+    """Return where a model goes: this process's CUDA device, or the CPU.
+
+    Raises:
+        UsageError: CUDA is asked for and there is none.
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("compute.device is cuda and this machine has no CUDA device; use auto or cpu")
     if device == "auto":

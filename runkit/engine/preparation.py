@@ -18,26 +18,32 @@ from torch import Tensor
 from runkit.engine import limits, noise
 from runkit.engine.alignment_pairs import char_ends, paired_tokens
 from runkit.engine.baselines import cached_alone
-from runkit.engine.bridge import Adapter, Bridge, DiTBridge, LinearBridge, Resampler, SourceAlign
+from runkit.engine.bridge import Adapter, Bridge, Dimensions, DiTBridge, LinearBridge, Resampler, SourceAlign
 from runkit.engine.bridge.align import LinearMap, fit_procrustes, fit_ridge, identity_map, normalised
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, bridged_generations, score
+from runkit.engine.injection import Span
+from runkit.engine.launched import Launched
+from runkit.engine.origin import EMBEDDED
 from runkit.engine.pair import (
     FrozenModel,
     Generation,
     Prefix,
-    States,
     available_bytes,
     load_frozen,
+    placed,
     shape_before_loading,
     shape_of,
 )
 from runkit.engine.prompts import prompt_text
-from runkit.engine.supervision import FullTextTeacher, Supervision, format_start, question_bank
+from runkit.engine.source_states import SourceStates, num_begin_tokens, source_states
+from runkit.engine.supervision import Supervision, format_start, full_text_teacher, question_bank
 from runkit.engine.tasks import Item, Split, Task, Wording, load_task
 from runkit.engine.tasks.base import outcome
 from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
+from runkit.engine.world import SOLO, World
+from runkit.errors import TrainingStopped, UsageError
 
 _STATES_BATCH = 256
 _ALIGN_QUESTIONS = 512
@@ -81,8 +87,12 @@ class Prepared:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], object]) -> Prepared:
+def prepare(
+    config: TrainConfig, *, cache_dir: Path, note: Callable[[str], object], world: World = SOLO
+) -> Prepared:
     """Load the pair, make the problems, generate or look up the baselines and encode the training pool.
+
+    Several processes share what takes long, by whole batches, and end with the same.
 
     Raises:
         UnknownName: The task or a model does not exist.
@@ -90,7 +100,7 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         StorageFailed: The cache cannot be written.
     """
     task = load_task(**config.task.model_dump(exclude={"seed"}))
-    builder = _Builder(config, task, *_load_pair(config))
+    builder = _Builder(config, task, *_load_pair(config, world), cache_dir, note, world)
     builder.check_limits()
     scale = Scale(median_row_rms(builder.target.embedding_table), method=config.bridge.rms)
     trainer = builder.trainer(scale)
@@ -100,11 +110,28 @@ def prepare(config: TrainConfig, *, cache_dir: Path, note: Callable[[str], objec
         target=builder.target,
         wording=builder.wording,
         scale=scale,
-        dev=builder.measured("dev", config.eval.dev_items, cache_dir, note),
-        test=builder.measured("test", config.eval.test_items, cache_dir, note),
+        dev=builder.measured("dev", config.eval.dev_items),
+        test=builder.measured("test", config.eval.test_items),
         trainer=trainer,
         source_map=builder.source_map(trainer.pool.states, scale),
     )
+
+
+def device_of(config: TrainConfig, place: Launched) -> str:
+    """Return the device of the process at *place*, ``cpu`` or for example ``cuda:1``.
+
+    Raises:
+        UsageError: There is no CUDA device, or not one for each process of the machine.
+    """
+    device = placed(config.compute.device, embedded=config.pair.target in EMBEDDED)
+    if device.type != "cuda":
+        return device.type
+    if place.local_size > torch.cuda.device_count():
+        raise UsageError(
+            f"{place.local_size} processes on one machine with {torch.cuda.device_count()} CUDA devices; "
+            "launch as many as there are devices, or use compute.device=cpu"
+        )
+    return f"cuda:{place.local_rank}"
 
 
 def new_bridge(config: TrainConfig, prepared: Prepared) -> Bridge:
@@ -112,7 +139,7 @@ def new_bridge(config: TrainConfig, prepared: Prepared) -> Bridge:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         fitted, align = prepared.source_map, None
-        source_width = prepared.trainer.pool.states.states_BNS.shape[2]
+        source_width = prepared.trainer.pool.states.width
         if fitted is not None:
             align = SourceAlign(fitted, trainable=config.source_align.trainable)
             source_width = len(fitted.bias_A)
@@ -121,43 +148,44 @@ def new_bridge(config: TrainConfig, prepared: Prepared) -> Bridge:
     return bridge.to(prepared.target.device)
 
 
+def num_bridge_parameters(config: TrainConfig, *, source_width: int, target_width: int) -> int:
+    """Return how many parameters the bridge of *config* has, its map of source states included.
+
+    Args:
+        source_width: Of the concatenated source states.
+    """
+    align, kind = None, config.source_align.kind
+    with torch.device("meta"):  # shapes without memory
+        if kind != "none":
+            width = source_width if kind == "identity" else target_width
+            align = SourceAlign(
+                LinearMap(torch.empty(source_width, width), torch.empty(width)), trainable=True
+            )
+            source_width = width
+        bridge = _bridge(config, source_width=source_width, target_width=target_width, align=align)
+    return sum(weight.numel() for weight in bridge.parameters())
+
+
 def _bridge(
     config: TrainConfig, *, source_width: int, target_width: int, align: SourceAlign | None
 ) -> Bridge:
     bridge = config.bridge
-    if bridge.kind == "linear":
-        return LinearBridge(
-            source_width=source_width,
-            target_width=target_width,
-            num_soft_tokens=bridge.num_soft_tokens,
-            align=align,
-        )
-    if config.prompt.injection == "adapter":
-        return Adapter(
-            source_width=source_width,
-            target_width=target_width,
-            width=bridge.width,
-            depth=bridge.depth,
-            heads=bridge.heads,
-            align=align,
-        )
-    if bridge.kind == "resampler":
-        return Resampler(
-            source_width=source_width,
-            target_width=target_width,
-            width=bridge.width,
-            depth=bridge.depth,
-            heads=bridge.heads,
-            num_soft_tokens=bridge.num_soft_tokens,
-            align=align,
-        )
-    return DiTBridge(
+    dimensions = Dimensions(
         source_width=source_width,
         target_width=target_width,
         width=bridge.width,
         depth=bridge.depth,
         heads=bridge.heads,
         num_soft_tokens=bridge.num_soft_tokens,
+    )
+    if bridge.kind == "linear":
+        return LinearBridge(dimensions, align=align)
+    if config.prompt.injection == "adapter":
+        return Adapter(dimensions, align=align)
+    if bridge.kind == "resampler":
+        return Resampler(dimensions, align=align)
+    return DiTBridge(
+        dimensions,
         slot_positions=bridge.slot_positions,
         conditioning=bridge.conditioning,
         method=config.sampler.method,
@@ -166,13 +194,13 @@ def _bridge(
     )
 
 
-def _load_pair(config: TrainConfig) -> tuple[FrozenModel, FrozenModel]:
+def _load_pair(config: TrainConfig, world: World) -> tuple[FrozenModel, FrozenModel]:
     """Return source and target, or refuse before loading when the weights alone do not fit."""
     pair, device = config.pair, config.compute.device
     roles = ((pair.source, pair.source_revision), (pair.target, pair.target_revision))
     shapes = [shape_before_loading(name, revision=at, dtype=pair.dtype) for name, at in roles]
     place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
-    _check_memory(limits.weight_bytes(*shapes), place)
+    _check_memory(limits.weight_bytes(*shapes), place, world)
     plain = config.compute.kernels == "plain"
     source, target = (
         load_frozen(name, revision=at, dtype=pair.dtype, device=device, plain=plain) for name, at in roles
@@ -180,9 +208,11 @@ def _load_pair(config: TrainConfig) -> tuple[FrozenModel, FrozenModel]:
     return source, target
 
 
-def _check_memory(needed: Mapping[str, int], place: torch.device) -> None:
+def _check_memory(needed: Mapping[str, int], place: torch.device, world: World) -> None:
+    """Refuse what does not fit; the processes of a node share its memory, each has a GPU of its own."""
     free = available_bytes(place)
     if free is not None:
+        free //= world.local_size if place.type == "cpu" else 1
         limits.refuse_what_does_not_fit(needed, available_bytes=free, where=f"this machine's {place.type}")
 
 
@@ -206,6 +236,7 @@ def bridged(
         max_new_tokens=config.eval.max_new_tokens,
         padded=config.eval.batches == "padded",
         stops=prepared.task.stops,
+        world=prepared.trainer.world,
     )
 
 
@@ -215,6 +246,9 @@ class _Builder:
     task: Task
     source: FrozenModel
     target: FrozenModel
+    cache_dir: Path
+    note: Callable[[str], object]
+    world: World = SOLO
 
     @cached_property
     def wording(self) -> Wording:
@@ -264,19 +298,18 @@ class _Builder:
             prompt = max(len(frozen.encode(text)) for text in alone)
             parts = {"begin or examples": self.prefix_length(frozen), "prompt": prompt, "new": new}
             limits.refuse_what_is_too_long(frozen.name, context=frozen.context, parts=parts)
-        longest = 1 + max(len(self.source.encode(item.question)) for item in [*train, *measured])
+        opening = self.wording.opening
+        num_states = sum(1 + len(self.source.encode(opening + item.question)) for item in [*train, *measured])
         shapes, tapped = (shape_of(self.source.model), shape_of(self.target.model)), len(self.layers)
         load = limits.Workload(
-            bridge_parameters=limits.bridge_parameters(
-                width=config.bridge.width,
-                depth=config.bridge.depth,
-                source_width=tapped * shapes[0].width,
-                target_width=shapes[1].width,
+            bridge_parameters=num_bridge_parameters(
+                config, source_width=tapped * shapes[0].width, target_width=shapes[1].width
             ),
-            num_states=(len(train) + len(measured)) * longest,
+            num_states=num_states,
             tapped_layers=tapped,
             prefix_positions=max(map(self.prefix_length, (self.source, self.target))),
-            train_batch=config.train.batch_size,
+            train_batch=config.train.batch_size
+            // (self.world.size * config.compute.gradient_accumulation_steps),
             train_positions=soft + rows["train"] + answers,
             train_answers=answers,
             eval_batch=config.eval.batch_size,
@@ -284,16 +317,14 @@ class _Builder:
         )
         needed = limits.run_bytes(*shapes, load)
         if self.target.device.type != "cpu":  # the states wait on the host
-            _check_memory({"source states": needed.pop("source states")}, torch.device("cpu"))
-        _check_memory(needed, self.target.device)
+            _check_memory({"source states": needed.pop("source states")}, torch.device("cpu"), self.world)
+        _check_memory(needed, self.target.device, self.world)
 
     def items(self, split: Split, num_items: int) -> tuple[Item, ...]:
         seed = self.config.task.seed
         return tuple(self.task.item(seed=seed, split=split, index=index) for index in range(num_items))
 
-    def measured(
-        self, split: Split, num_items: int, cache_dir: Path, note: Callable[[str], object]
-    ) -> Measured:
+    def measured(self, split: Split, num_items: int) -> Measured:
         items = self.items(split, num_items)
         instruction, opening = self.config.prompt.instruction, self.wording.opening
         questions = [opening + item.question + instruction for item in items]
@@ -305,11 +336,12 @@ class _Builder:
                 batch_size=self.config.eval.batch_size,
                 max_new_tokens=self.config.eval.max_new_tokens,
                 threads=self.config.compute.threads,
-                cache_dir=cache_dir,
-                note=note,
+                cache_dir=self.cache_dir,
+                note=self.note,
                 padded=self.config.eval.batches == "padded",
                 prefix=prefix,
                 stops=self.task.stops,
+                world=self.world,
             )
             return score(self.task, frozen, items, generations)
 
@@ -334,7 +366,7 @@ class _Builder:
             noise_IKE=drawn,
             target_texts=self.target_texts(items),
             prefix=self.bridged_prefix,
-            question_lengths=self.question_lengths(items),
+            question_spans=self.question_spans(items),
         )
 
     def evaluation_noise(self, split: Split, items: Sequence[Item]) -> Tensor:
@@ -347,27 +379,23 @@ class _Builder:
             std=self.config.sampler.noise_std,
         )
 
-    def source_states(self, items: Sequence[Item]) -> States:
-        """Return the states of all questions, padded to one length; batches follow a fixed plan.
+    def source_states(self, items: Sequence[Item]) -> SourceStates:
+        """Return the states of all questions.
 
         Where there are worked examples, the source reads them before the question; their states are not kept.
         """
-        texts = [self.source.encode(self.wording.opening + item.question) for item in items]
-        longest = 1 + max(map(len, texts))
-        table_VE, prefix = self.source.embedding_table, self.source_prefix
-        states_INS = torch.zeros(
-            len(texts), longest, len(self.layers) * table_VE.shape[1], dtype=table_VE.dtype
+        prefix = self.source_prefix
+        return source_states(
+            self.source,
+            [self.source.encode(self.wording.opening + item.question) for item in items],
+            layers=self.layers,
+            prefix=prefix,
+            batch_size=_STATES_BATCH if prefix is None else self.config.eval.batch_size,
+            threads=self.config.compute.threads,
+            cache_dir=self.cache_dir,
+            note=self.note,
+            world=self.world,
         )
-        keep_IN = torch.zeros(len(texts), longest, dtype=torch.bool)
-        batch_size = _STATES_BATCH if prefix is None else self.config.eval.batch_size
-        for first in range(0, len(texts), batch_size):
-            part = self.source.hidden_states(
-                texts[first : first + batch_size], layers=self.layers, prefix=prefix
-            )
-            rows, length = part.keep_BN.shape
-            states_INS[first : first + rows, :length] = part.states_BNS
-            keep_IN[first : first + rows, :length] = part.keep_BN
-        return States(states_INS, keep_IN)
 
     def target_texts(self, items: Sequence[Item]) -> tuple[tuple[int, ...], ...]:
         mode, instruction = self.config.prompt.mode, self.config.prompt.instruction
@@ -375,15 +403,17 @@ class _Builder:
         texts = [prompt_text(question=one, instruction=instruction, mode=mode) for one in questions]
         return tuple(self.target.encode(text) for text in texts)
 
-    def question_lengths(self, items: Sequence[Item]) -> tuple[int, ...]:
-        """Return how many of each text's first tokens lie in the question; nothing without an adapter."""
+    def question_spans(self, items: Sequence[Item]) -> tuple[Span, ...]:
+        """Return which tokens of each text end in the question; nothing without an adapter."""
         if self.config.prompt.injection == "prepend":
             return ()
-        texts = self.target_texts(items)
-        return tuple(
-            sum(end <= len(item.question) for end in char_ends(ids, self.target.decode))
-            for item, ids in zip(items, texts, strict=True)
-        )
+        opening = len(self.wording.opening)
+        spans = []
+        for item, ids in zip(items, self.target_texts(items), strict=True):
+            ends = char_ends(ids, self.target.decode)
+            first = sum(end <= opening for end in ends)
+            spans.append(Span(first, sum(end <= opening + len(item.question) for end in ends)))
+        return tuple(spans)
 
     def teacher_ids(self, item: Item) -> tuple[int, ...]:
         """Return exactly K tokens: the teacher text's first, filled up with the end token."""
@@ -401,7 +431,7 @@ class _Builder:
             target_texts=self.target_texts(items),
             answers=tuple(self.target.encode(item.answer) for item in items),
             teacher_ids=tuple(self.teacher_ids(item) for item in items),
-            question_lengths=self.question_lengths(items),
+            question_spans=self.question_spans(items),
         )
         return Trainer(
             target=self.target,
@@ -433,44 +463,67 @@ class _Builder:
             supervision=self.supervision(items, pool.answers),
             decode_every_steps=config.loss.decode_every_steps,
             max_new_tokens=config.eval.max_new_tokens,
+            padded=config.eval.batches == "padded",
+            stops=self.task.stops,
+            world=self.world,
+            accumulation_steps=config.compute.gradient_accumulation_steps,
         )
 
-    def source_map(self, states: States, scale: Scale) -> LinearMap | None:
+    def source_map(self, states: SourceStates, scale: Scale) -> LinearMap | None:
         """Return the map that source states start from, fitted to training questions only."""
         kind = self.config.source_align.kind
         if kind == "none":
             return None
         if kind == "identity":
-            return identity_map(states.states_BNS.shape[2])
+            return identity_map(states.width)
         states_MS, embeddings_ME = self.aligned_pairs("train", states, scale)
         fit = fit_ridge if kind == "ridge" else fit_procrustes
         return fit(states_MS, embeddings_ME)
 
-    def aligned_pairs(self, split: Split, states: States, scale: Scale) -> tuple[Tensor, Tensor]:
+    def aligned_pairs(self, split: Split, states: SourceStates, scale: Scale) -> tuple[Tensor, Tensor]:
         """Return normalised source states and target embeddings of the same characters, row by row.
 
-        Embeddings are in units of the table's median RMS. States have BOS first.
+        Embeddings are in units of the table's median RMS. Only tokens that end in a question are paired.
         """
-        items = self.items(split, len(states.keep_BN))[:_ALIGN_QUESTIONS]
+        items = self.items(split, len(states))[:_ALIGN_QUESTIONS]
+        opening = self.wording.opening
+        begin = num_begin_tokens(self.source, self.source_prefix)
         rows, columns, ids = [], [], []
         for row, item in enumerate(items):
-            target_ids = self.target.encode(item.question)
+            source_ids, target_ids = (
+                frozen.encode(opening + item.question) for frozen in (self.source, self.target)
+            )
             pairs = paired_tokens(
-                self.source.encode(item.question), self.source.decode, target_ids, self.target.decode
+                source_ids, self.source.decode, target_ids, self.target.decode, after=len(opening)
             )
             rows += [row] * len(pairs)
-            columns += [1 + source_index for source_index, _ in pairs]
+            columns += [begin + source_index for source_index, _ in pairs]
             ids += [target_ids[target_index] for _, target_index in pairs]
-        embeddings_ME = self.target.embedding_table[ids] / scale.rms
-        return normalised(states.states_BNS[rows, columns]), embeddings_ME
+        if not ids:
+            raise TrainingStopped(
+                f"source_align.kind {self.config.source_align.kind} is fitted to tokens that end at the same "
+                f"characters, and {self.source.name} and {self.target.name} have none; use identity"
+            )
+        embeddings_ME = self.target.embedding_table[ids].float().cpu() / scale.rms
+        return normalised(states.picked(rows, columns)), embeddings_ME
 
     def supervision(self, items: Sequence[Item], answers: Sequence[tuple[int, ...]]) -> Supervision:
         """Return what the terms with a weight learn from, and nothing for those without."""
         loss, target = self.config.loss, self.target
         full_text = bank = starts = None
         if loss.kl_weight > 0:
-            prompts = [target.encode(item.question + self.config.prompt.instruction) for item in items]
-            full_text = FullTextTeacher(target, prompts, answers)
+            opening, instruction = self.wording.opening, self.config.prompt.instruction
+            full_text = full_text_teacher(
+                target,
+                [target.encode(opening + item.question + instruction) for item in items],
+                answers,
+                prefix=self.target_prefix,
+                batch_size=self.config.eval.batch_size,
+                threads=self.config.compute.threads,
+                cache_dir=self.cache_dir,
+                note=self.note,
+                world=self.world,
+            )
         if loss.info_nce_weight > 0:
             bank = question_bank(target.embedding_table, [target.encode(item.question) for item in items])
         if loss.format_weight > 0:

@@ -112,14 +112,19 @@ def embed(sequences: Sequences, *, table_VE: Tensor, soft_BKE: Tensor | None) ->
 
 
 def embed_told(
-    sequences: Sequences, *, table_VE: Tensor, told_BQE: Tensor, question_keep_BQ: Tensor
+    sequences: Sequences, *, table_VE: Tensor, told_BQE: Tensor, question_keep_BQ: Tensor, first_B: Tensor
 ) -> Tensor:
     """Return the embeddings ``[B, T, E]`` of rows without slots, with *told_BQE* added to the question.
 
-    The question stands right after BOS. What is told to padding is dropped.
+    What is told to padding is dropped.
+
+    Args:
+        first_B: Which token of its text each question begins with; BOS, if it is in the row, is not counted.
     """
     embedded_BTE = embed(sequences, table_VE=table_VE, soft_BKE=None)
-    width = min(told_BQE.shape[1], embedded_BTE.shape[1] - 1)
-    added_BQE = told_BQE[:, :width].masked_fill(~question_keep_BQ[:, :width, None], 0.0)
-    first_B1E, question_BQE, rest = embedded_BTE.tensor_split([1, 1 + width], dim=1)
-    return torch.cat([first_B1E, question_BQE + added_BQE, rest], dim=1)
+    column_T = torch.arange(embedded_BTE.shape[1], device=embedded_BTE.device)
+    token_BT = column_T - sequences.first_slot - first_B[:, None]
+    nearest_BT = token_BT.clamp(0, told_BQE.shape[1] - 1)
+    is_told_BT = (token_BT == nearest_BT) & question_keep_BQ.gather(1, nearest_BT)
+    added_BTE = told_BQE.gather(1, nearest_BT[..., None].expand(-1, -1, told_BQE.shape[2]))
+    return embedded_BTE + added_BTE.masked_fill(~is_told_BT[..., None], 0.0).to(table_VE)

@@ -26,6 +26,22 @@ class Reporter(Protocol):
         ...
 
 
+class SilentReporter:
+    """The reporter of a process that is not the one that speaks for the run."""
+
+    def start(self, total_steps: int) -> None:
+        """Say nothing."""
+
+    def step(self, step: int, loss: float) -> None:
+        """Say nothing."""
+
+    def evaluation(self, step: str, split: str, accuracy_fractions: Mapping[str, float]) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+
 class LinesReporter:
     """The plain reporter: one line for each note, evaluation and every so many steps."""
 

@@ -31,10 +31,14 @@ class Sizes(NamedTuple):
 
 
 class RunFiles:
-    """Appends to the log and the metrics and writes whole files, all inside one directory."""
+    """Appends to the log and the metrics and writes whole files, all inside one directory.
 
-    def __init__(self, run_dir: Path) -> None:
+    Of several processes of a run one is the writer; in the others everything here does nothing.
+    """
+
+    def __init__(self, run_dir: Path, *, is_writer: bool = True) -> None:
         self.run_dir = run_dir
+        self.is_writer = is_writer
 
     def log(self, line: str) -> None:
         """Append one line to ``train.log``, which is closed again when this returns."""
@@ -55,18 +59,18 @@ class RunFiles:
         """Write one evaluation's dump and return its file name."""
         name = f"eval_samples_step_{step}.jsonl"
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        write_whole(self.run_dir / name, text.encode())
+        self._write(name, text)
         return name
 
     def config(self, content: Mapping[str, Any]) -> None:
         """Write ``config.json``."""
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_whole(self.run_dir / "config.json", text.encode())
+        self._write("config.json", text)
 
     def summary(self, *, run_id: str, ended: datetime) -> None:
         """Write ``summary.log``, the last file of a run that came to its end."""
         text = f"Run directory: {run_id}\nEnd time: {ended.isoformat(timespec='seconds')}\nLogs: train.log\n"
-        write_whole(self.run_dir / "summary.log", text.encode())
+        self._write("summary.log", text)
 
     def flushed(self) -> Sizes:
         """Return the sizes of the log and the metrics, once that much is safe on the disk."""
@@ -89,6 +93,8 @@ class RunFiles:
 
     def cut_back(self, sizes: Sizes, *, step: int) -> None:
         """Remove what was written after *step*: ends of the growing files, dumps, what was half-written."""
+        if not self.is_writer:
+            return
         try:
             for name, size in zip((_LOG, _METRICS), sizes, strict=True):
                 if (self.run_dir / name).is_file():
@@ -112,7 +118,13 @@ class RunFiles:
         except OSError as error:
             raise StorageFailed(f"cannot write {name}: {error.strerror}") from error
 
+    def _write(self, name: str, text: str) -> None:
+        if self.is_writer:
+            write_whole(self.run_dir / name, text.encode())
+
     def _append(self, name: str, text: str) -> None:
+        if not self.is_writer:
+            return
         path = self.run_dir / name
         size = path.stat().st_size if path.is_file() else 0
         try:

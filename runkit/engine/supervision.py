@@ -1,26 +1,41 @@
 """What the optional loss terms learn from, computed once from the frozen target; no loss is computed here.
 
 Legend: B examples, P training problems, E width of the target's embeddings, V vocabulary, M positions that
-have a teacher, A supervised positions of a batch.
+have a teacher, A supervised positions of a batch, T positions of all problems that have a teacher, C tokens
+of which the teacher's probability is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runkit.engine.pair import FrozenModel
+from runkit.engine.baselines import batch_plan
+from runkit.engine.content_cache import cached_tensors, digest_of_tokens, identity_of
+from runkit.engine.losses import TopLogProbs, top_log_probs
+from runkit.engine.pair import FrozenModel, Generation, Prefix, length_of
 from runkit.engine.prompts import build_sequences, embed
+from runkit.engine.tasks.base import before_stop
+from runkit.engine.world import SOLO, World
 from runkit.errors import TrainingStopped
 
 MAX_TEACHER_TOKENS = 20
 """Supervised positions of an answer that the full-text teacher speaks about, the first one included."""
 
+NUM_TOP_TOKENS = 64
+"""Most probable tokens of which the teacher's log-probability is kept, where the vocabulary is large."""
+WHOLE_VOCABULARY = 512
+"""Up to here the whole vocabulary is kept: 64 tokens and a tail would save little and would not be exact."""
+
+_TEACHER_FORMAT = 1
 _FORMAT_MARK = "####"
 
 TokenIds = Sequence[tuple[int, ...]]
@@ -28,34 +43,143 @@ TokenIds = Sequence[tuple[int, ...]]
 
 @dataclass(frozen=True)
 class FullTextTeacher:
-    """The frozen target's own predictions when it reads the whole question as text.
+    """The frozen target's own predictions when it reads the whole question, with any examples, as text.
 
-    They are kept in memory, whole: positions x vocabulary fp32 numbers a problem. That is 20 kB a problem
-    for the pocket target and would be 10 MB for a vocabulary of 128,000.
+    Of a small vocabulary all log-probabilities are kept, of a large one the most probable tokens and the
+    probability of all others together: 10 kB a problem instead of 10 MB for 128,000 tokens.
     """
 
-    target: FrozenModel
-    prompts: TokenIds
-    answers: TokenIds
-    kept: dict[int, Tensor] = field(default_factory=dict)
+    log_probs_TC: Tensor
+    """At the first positions of each problem, problem after problem."""
+    token_ids_TC: Tensor | None
+    """Which tokens the columns are; None where they are the whole vocabulary."""
+    tail_T: Tensor | None
+    """Log-probability of all other tokens together; None where there are none."""
+    lengths: tuple[int, ...]
+    """Number of positions of each problem."""
+    device: torch.device
 
-    def log_probs(self, rows: Sequence[int]) -> Tensor:
-        """Return log-probabilities ``[M, V]`` at the first positions of each row, row after row."""
-        missing = [row for row in rows if row not in self.kept]
-        if missing:
-            self.kept.update(zip(missing, self._ask(missing), strict=True))
-        return torch.cat([self.kept[row] for row in rows])
+    @cached_property
+    def spans(self) -> tuple[range, ...]:
+        """The positions of each problem among all."""
+        ends = accumulate(self.lengths)
+        return tuple(range(end - length, end) for end, length in zip(ends, self.lengths, strict=True))
 
-    def _ask(self, rows: Sequence[int]) -> tuple[Tensor, ...]:
-        answers = [self.answers[row][: MAX_TEACHER_TOKENS - 1] for row in rows]
+    def log_probs(self, rows: Sequence[int]) -> Tensor | TopLogProbs:
+        """Return log-probabilities at the first positions of each row, row after row, M in all.
+
+        They are ``[M, V]``, or those of the most probable tokens of each position.
+        """
+        at_M = torch.tensor([position for row in rows for position in self.spans[row]])
+        log_probs_MC = self.log_probs_TC[at_M].to(self.device)
+        if self.token_ids_TC is None or self.tail_T is None:
+            return log_probs_MC
+        ids_MC = self.token_ids_TC[at_M].to(self.device).long()
+        return TopLogProbs(ids_MC, log_probs_MC, self.tail_T[at_M].to(self.device))
+
+
+def full_text_teacher(
+    target: FrozenModel,
+    prompts: TokenIds,
+    answers: TokenIds,
+    *,
+    prefix: Prefix | None,
+    batch_size: int,
+    threads: int,
+    cache_dir: Path,
+    note: Callable[[str], object],
+    world: World = SOLO,
+) -> FullTextTeacher:
+    """Return what *target* predicts at the first positions of *answers* after *prompts* in full text.
+
+    It is asked once for all problems, in batches that are a function of lengths alone, and what it says is
+    kept in *cache_dir*. Several processes share the asking.
+
+    Args:
+        prefix: Worked examples that stand before every prompt.
+    Raises:
+        StorageFailed: The cache cannot be written.
+    """
+    heard = [answer[: MAX_TEACHER_TOKENS - 1] for answer in answers]
+    vocabulary = len(target.embedding_table)
+    kept = None if vocabulary <= WHOLE_VOCABULARY else NUM_TOP_TOKENS
+    key = {
+        "kind": "teacher of kl",
+        "format": _TEACHER_FORMAT,
+        **identity_of(target, threads=threads),
+        "begin": target.special.bos,
+        "end": target.special.eos,
+        "prompts": digest_of_tokens([list(prompt) for prompt in prompts]),
+        "answers": digest_of_tokens([list(answer) for answer in heard]),
+        "prefix": [] if prefix is None else list(prefix.token_ids),
+        "batch_size": batch_size,
+        "kept": kept,
+    }
+
+    def asked() -> dict[str, Tensor]:
+        return _asked(target, prompts, heard, prefix=prefix, batch_size=batch_size, kept=kept, world=world)
+
+    said = cached_tensors(
+        "what the teacher of kl says", key, asked, cache_dir=cache_dir, note=note, world=world
+    )
+    return FullTextTeacher(
+        said["log_probs_TC"],
+        said.get("token_ids_TC"),
+        said.get("tail_T"),
+        tuple(len(answer) + 1 for answer in heard),
+        target.device,
+    )
+
+
+def _asked(
+    target: FrozenModel,
+    prompts: TokenIds,
+    answers: TokenIds,
+    *,
+    prefix: Prefix | None,
+    batch_size: int,
+    kept: int | None,
+    world: World,
+) -> dict[str, Tensor]:
+    lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    by_row: dict[int, TopLogProbs | Tensor] = {}
+    for rows in world.share(batch_plan(lengths, batch_size=batch_size, padded=True)):
         sequences = build_sequences(
-            [self.prompts[row] for row in rows], num_slots=0, special=self.target.special, answers=answers
+            [prompts[row] for row in rows],
+            num_slots=0,
+            special=target.special,
+            answers=[answers[row] for row in rows],
+            start=length_of(prefix),
         )
         with torch.no_grad():
-            embedded_BTE = embed(sequences, table_VE=self.target.embedding_table, soft_BKE=None)
-            logits_MV = self.target.logits(embedded_BTE, sequences.position_ids_BT, sequences.predicting_A)
+            embedded_BTE = embed(sequences, table_VE=target.embedding_table, soft_BKE=None)
+            logits_MV = target.logits(
+                embedded_BTE, sequences.position_ids_BT, sequences.predicting_A, prefix=prefix
+            )
             log_probs_MV = functional.log_softmax(logits_MV.float(), dim=-1)
-        return torch.split(log_probs_MV, [len(answer) + 1 for answer in answers])
+            said = log_probs_MV if kept is None else top_log_probs(log_probs_MV, num_tokens=kept)
+        by_row.update(zip(rows, _split(said, [len(answers[row]) + 1 for row in rows]), strict=True))
+    by_row = world.merged(by_row)
+    return _joined([by_row[row] for row in range(len(prompts))])
+
+
+def _split(said: Tensor | TopLogProbs, sizes: list[int]) -> list[Tensor | TopLogProbs]:
+    if isinstance(said, Tensor):
+        return list(torch.split(said.cpu(), sizes))
+    parts = zip(*(torch.split(part.cpu(), sizes) for part in said), strict=True)
+    return [TopLogProbs(*part) for part in parts]
+
+
+def _joined(parts: Sequence[Tensor | TopLogProbs]) -> dict[str, Tensor]:
+    whole = [part for part in parts if isinstance(part, Tensor)]
+    if whole:
+        return {"log_probs_TC": torch.cat(whole)}
+    top = [part for part in parts if isinstance(part, TopLogProbs)]
+    return {
+        "token_ids_TC": torch.cat([part.token_ids_MC for part in top]).int(),
+        "log_probs_TC": torch.cat([part.log_probs_MC for part in top]),
+        "tail_T": torch.cat([part.tail_M for part in top]),
+    }
 
 
 class QuestionBank(NamedTuple):
@@ -69,10 +193,11 @@ class QuestionBank(NamedTuple):
 
 def question_bank(table_VE: Tensor, questions: TokenIds) -> QuestionBank:
     """Return the bank of *questions* in the target's embedding space."""
-    mean_PE = torch.stack([table_VE[list(ids)].mean(dim=0) for ids in questions])
+    mean_PE = torch.stack([table_VE[list(ids)].float().mean(dim=0) for ids in questions])
     numbers: dict[tuple[int, ...], int] = {}
     alike = [numbers.setdefault(tuple(sorted(ids)), len(numbers)) for ids in questions]
-    return QuestionBank(functional.normalize(mean_PE - mean_PE.mean(dim=0), dim=-1), torch.tensor(alike))
+    alike_P = torch.tensor(alike, device=mean_PE.device)
+    return QuestionBank(functional.normalize(mean_PE - mean_PE.mean(dim=0), dim=-1), alike_P)
 
 
 def format_start(answer: Sequence[int], decode: Callable[[Sequence[int]], str]) -> int:
@@ -86,7 +211,24 @@ def format_start(answer: Sequence[int], decode: Callable[[Sequence[int]], str]) 
         raise TrainingStopped(
             f"an answer has no {_FORMAT_MARK}, so loss.format_weight has nothing to weigh: {decode(answer)!r}"
         )
-    return next(index for index in range(len(answer)) if len(decode(answer[: index + 1])) > len(before))
+    # from the end, where the mark is: decoding every beginning of a long answer takes its square
+    after = (index for index in reversed(range(len(answer))) if len(decode(answer[:index])) <= len(before))
+    return next(after)
+
+
+def own_answer(
+    written: Generation, decode: Callable[[Sequence[int]], str], stops: Sequence[str]
+) -> tuple[int, ...] | None:
+    """Return the tokens of the answer that *written* came to the end of, or None where it did not.
+
+    A generation that began a next question had come to the end of its answer: that is what stands before
+    the stop string, without the white space in front of it.
+    """
+    if written.finish != "stop":
+        return written.token_ids if written.finish == "eos" else None
+    length = len(before_stop(decode(written.token_ids), stops).rstrip())
+    ends = (end for end in range(len(written.token_ids)) if len(decode(written.token_ids[:end])) <= length)
+    return written.token_ids[: max(ends)]
 
 
 class Supervision(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,16 +16,18 @@ import torch
 
 from runkit.engine import config as configuration
 from runkit.engine import noise
-from runkit.engine.checkpoint import load_into, snapshot, write_checkpoint
+from runkit.engine.checkpoint import load_into, snapshot, weights_sha256, write_checkpoint
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import Counts, Scored, count, derangement, read_generations, score
+from runkit.engine.launched import cause_of
 from runkit.engine.pair import FrozenModel, assert_frozen
 from runkit.engine.preparation import Measured, Prepared, bridged, new_bridge, prepare
 from runkit.engine.reporter import Reporter
 from runkit.engine.resumption import STATE, SavedState, read_state, restore, saved_state, write_state
 from runkit.engine.run_files import RunFiles, accuracy_line
 from runkit.engine.trainer import StepReport
-from runkit.errors import AlreadyExists, RunkitError, RunUnreadable, StorageFailed
+from runkit.engine.world import SOLO, World
+from runkit.errors import AlreadyExists, ProcessLost, RunUnreadable, StorageFailed
 
 BEST = Path("checkpoint/best.safetensors")
 LAST = Path("checkpoint/last.safetensors")
@@ -74,25 +77,33 @@ def train(
     run_id: str,
     preset: str | None = None,
     given: Mapping[str, object] | None = None,
+    automatic: Mapping[str, str] | None = None,
+    explained: Sequence[str] = (),
+    world: World = SOLO,
 ) -> TrainResult:
     """Train a bridge and write its run directory.
 
     Args:
-        run_dir: Exists and is empty.
+        run_dir: Exists and is empty; only the main process of *world* touches it.
         cache_dir: Where baselines are kept across runs; made when missing.
         run_id: The run's name, for ``summary.log``.
         preset: The preset that the configuration builds on, for ``config.json`` and its notes.
         given: The flat configuration as the person wrote it; None means all of *config*.
+        automatic: Keys that were chosen for the person, each with the value and the reason.
+        explained: Sentences about the configuration, for the log.
+        world: The processes that train this run together, each of which calls this.
     Raises:
         AlreadyExists: *run_dir* holds a run.
         TrainingStopped: A loss is not finite, or the pair cannot be bridged.
+        ProcessLost: Another process of *world* ended.
         StorageFailed: A file cannot be written.
     """
-    if (run_dir / "train.log").exists():
+    files, at = RunFiles(run_dir, is_writer=world.is_main), _At()
+    if world.is_main and (run_dir / "train.log").exists():
         raise AlreadyExists(f"{run_dir.name} holds a run already; train into a new folder")
-    files, at = RunFiles(run_dir), _At()
-    with fixed_arithmetic(config.compute.threads), _ending_logged(files, at):
-        prepared = _open(config, files, cache_dir, reporter, preset, given)
+    with fixed_arithmetic(config.compute.threads), _ending_logged(files, at, world):
+        notes = _Notes(preset, given, automatic or {}, explained)
+        prepared = _open(config, files, cache_dir, reporter, notes, world)
         run = _Run(config, files, reporter, prepared, at)
         result = run.to_the_end(run.begun())
         _finish(files, run_id)
@@ -107,30 +118,34 @@ def resume(
     reporter: Reporter,
     run_id: str,
     recorded: Mapping[str, Any],
+    world: World = SOLO,
 ) -> TrainResult:
     """Go on with the run in *run_dir* from its last saved state, as if it had never stopped.
 
     Every file becomes what it would have been, apart from one line in ``train.log`` and from measured times.
+    With another number of processes than before, batches stay the same and sums differ in the last bits.
 
     Args:
         config: What the run was started with.
         recorded: The content of its ``config.json``.
+        world: As in :func:`train`; the main process alone reads the state.
     Raises:
         RunUnreadable: The state is missing or damaged, or models or problems are not those of the run.
         TrainingStopped: As in :func:`train`.
         StorageFailed: A file cannot be written.
     """
-    files, at = RunFiles(run_dir), _At()
-    saved = read_state(run_dir / STATE)
+    files, at = RunFiles(run_dir, is_writer=world.is_main), _At()
+    saved = world.from_main(lambda: read_state(run_dir / STATE))
     if saved.config_digest != configuration.digest(config):
         raise RunUnreadable(f"{STATE.name} of {run_dir.name} was written under another configuration")
-    files.assert_reaches(saved.sizes)
+    if world.is_main:
+        files.assert_reaches(saved.sizes)
     with fixed_arithmetic(config.compute.threads):
-        prepared = prepare(config, cache_dir=cache_dir, note=reporter.note)
+        prepared = prepare(config, cache_dir=cache_dir, note=reporter.note, world=world)
         assert_as_recorded(recorded, identities(config, prepared), run_dir.name)
         run = _Run(config, files, reporter, prepared, at)
         best = run.taken_up(saved)
-        with _ending_logged(files, at):
+        with _ending_logged(files, at, world):
             files.cut_back(saved.sizes, step=saved.step)
             run.announce_resumption(best)
             result = run.to_the_end(best)
@@ -140,7 +155,17 @@ def resume(
 
 def _finish(files: RunFiles, run_id: str) -> None:
     files.summary(run_id=run_id, ended=datetime.now().astimezone())
-    (files.run_dir / STATE).unlink(missing_ok=True)
+    if files.is_writer:
+        (files.run_dir / STATE).unlink(missing_ok=True)
+
+
+class _Notes(NamedTuple):
+    """Where a configuration comes from."""
+
+    preset: str | None
+    given: Mapping[str, object] | None
+    automatic: Mapping[str, str]
+    explained: Sequence[str]
 
 
 @dataclass
@@ -151,18 +176,29 @@ class _At:
 
 
 @contextmanager
-def _ending_logged(files: RunFiles, at: _At) -> Iterator[None]:
-    """Let an interruption or an error be the log's last line, if the disk still takes one."""
+def _ending_logged(files: RunFiles, at: _At, world: World) -> Iterator[None]:
+    """Let an interruption or an error be the log's last line, if the disk still takes one.
+
+    When one process ends, its launcher asks the others to end; that is no interruption.
+    """
     try:
         yield
-    except KeyboardInterrupt:
-        with suppress(StorageFailed):
-            files.log(f"[Interrupted] at step {at.step}")
+    except KeyboardInterrupt as interrupt:
+        elsewhere = world.end_elsewhere()
+        if isinstance(elsewhere, ProcessLost):
+            log_end(files, f"[Crash] {elsewhere}")
+            raise elsewhere from interrupt
+        log_end(files, f"[Interrupted] at step {at.step}")
         raise
     except Exception as error:
-        with suppress(StorageFailed):
-            files.log(f"[Crash] {_one_line(error)}")
+        log_end(files, f"[Crash] {cause_of(error)}")
         raise
+
+
+def log_end(files: RunFiles, line: str) -> None:
+    """Let *line* be the log's last, if the disk still takes one."""
+    with suppress(StorageFailed):
+        files.log(line)
 
 
 def assert_as_recorded(recorded: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
@@ -184,8 +220,8 @@ def _open(
     files: RunFiles,
     cache_dir: Path,
     reporter: Reporter,
-    preset: str | None,
-    given: Mapping[str, object] | None,
+    notes: _Notes,
+    world: World,
 ) -> Prepared:
     """Open the log, prepare the run and write what is known before the first step."""
 
@@ -194,9 +230,13 @@ def _open(
         reporter.note(line)
 
     files.log_config(configuration.effective(config))
-    files.log("World size: 1")
-    prepared = prepare(config, cache_dir=cache_dir, note=say)
-    files.config(_config_record(config, prepared, preset, given))
+    files.log(f"World size: {world.size}")
+    for key, choice in notes.automatic.items():
+        say(f"[Config] {key} was chosen automatically: {choice}")
+    for sentence in notes.explained:
+        say(f"[Config] {sentence}")
+    prepared = prepare(config, cache_dir=cache_dir, note=say, world=world)
+    files.config(_config_record(config, prepared, notes))
     say(
         f"[Eval Plan] steps: split=dev n={config.eval.dev_items} | "
         f"final: split=test n={config.eval.test_items} | final checkpoint: best"
@@ -215,6 +255,7 @@ class _Run:
         self.digest = configuration.digest(config)
         bridge = new_bridge(config, prepared)
         self.state = prepared.trainer.start(bridge, weight_decay=config.optim.weight_decay)
+        self.world = prepared.trainer.world
 
     def begun(self) -> Best:
         """Measure step 0 and return it, the first candidate."""
@@ -235,8 +276,10 @@ class _Run:
         """Say where the run goes on, with the best checkpoint of that moment in its place."""
         self.reporter.start(self.config.train.steps)
         self._write_best(best)
-        (self.files.run_dir / LAST).unlink(missing_ok=True)
-        self._say(f"[Resumed] from step {self.state.step}")
+        if self.world.is_main:
+            (self.files.run_dir / LAST).unlink(missing_ok=True)
+        processes = f" with world size {self.world.size}" if self.world.size > 1 else ""
+        self._say(f"[Resumed] from step {self.state.step}{processes}")
 
     def to_the_end(self, best: Best) -> TrainResult:
         """Train, select on dev, measure the selected checkpoint on test."""
@@ -295,6 +338,7 @@ class _Run:
                 "learning_rate": report.learning_rate,
                 "rms_ratio": report.rms_ratio,
                 "samples_per_second": round(len(window.losses) * self.config.train.batch_size / seconds, 1),
+                "peak_memory_bytes": max(self.world.gathered(peak_memory_bytes(self.prepared.target.device))),
             }
         )
         window.losses.clear()
@@ -330,10 +374,14 @@ class _Run:
         )
 
     def _write_best(self, best: Best) -> None:
+        if not self.world.is_main:
+            return
         path = self.files.run_dir / BEST
         write_checkpoint(path, best.weights, step=best.step, role="best", config_digest=self.digest)
 
     def _save_state(self, best: Best) -> None:
+        if not self.world.is_main:
+            return
         saved = saved_state(
             self.state,
             config_digest=self.digest,
@@ -348,12 +396,14 @@ class _Run:
 
     def _keep_last(self) -> None:
         weights, step = snapshot(self.state.bridge), self.state.step
-        write_checkpoint(
-            self.files.run_dir / LAST, weights, step=step, role="last", config_digest=self.digest
-        )
+        if self.world.is_main:
+            write_checkpoint(
+                self.files.run_dir / LAST, weights, step=step, role="last", config_digest=self.digest
+            )
         self._say(f"[Checkpoint] Saved last (step {step}) to {LAST.as_posix()}")
 
     def _evaluate_dev(self) -> Counts:
+        self._assert_one_bridge()
         dev, step = self.prepared.dev, str(self.state.step)
         scored = {**dev.alone, "bridged": self._bridged(dev)}
         self._announce(f"[Eval] Step {step} |", step, dev, scored)
@@ -371,6 +421,19 @@ class _Run:
         for control, rows in controls.items():
             self._say(f"[Control] {accuracy_line({control: count(rows).accuracy_fraction})}")
         return {system: count(rows) for system, rows in {**systems, **controls}.items()}
+
+    def _assert_one_bridge(self) -> None:
+        """Check that all processes have the same weights, to the last bit.
+
+        Raises:
+            ProcessLost: They do not, so gradients were not summed as they should be; says which rank differs.
+        """
+        digests = self.world.gathered(weights_sha256(self.state.bridge) if self.world.size > 1 else "")
+        differing = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+        if differing:
+            raise ProcessLost(
+                f"rank {differing[0]}: its bridge differs from that of rank 0 at step {self.state.step}"
+            )
 
     def _announce(self, head: str, step: str, measured: Measured, scored: Mapping[str, list[Scored]]) -> None:
         accuracies = {system: count(rows).accuracy_fraction for system, rows in scored.items()}
@@ -432,19 +495,19 @@ def _dump_row(
     return {**row, "noise_draw": noise.EVALUATION_DRAW, "checkpoint_step": checkpoint_step}
 
 
-def _config_record(
-    config: TrainConfig, prepared: Prepared, preset: str | None, given: Mapping[str, object] | None
-) -> dict[str, Any]:
-    notes = None if preset is None else configuration.preset_notes(preset).model_dump(mode="json")
+def _config_record(config: TrainConfig, prepared: Prepared, notes: _Notes) -> dict[str, Any]:
+    preset, given = notes.preset, notes.given
+    of_preset = None if preset is None else configuration.preset_notes(preset).model_dump(mode="json")
     return {
         "format": 1,
         "preset": preset,
         "given": configuration.flatten(config) if given is None else dict(given),
+        **({"automatic": dict(notes.automatic)} if notes.automatic else {}),
         "effective": configuration.effective(config),
         "inert": configuration.inert(config),
         "digest": configuration.digest(config),
         **identities(config, prepared),
-        "notes": notes,
+        "notes": of_preset,
     }
 
 
@@ -463,9 +526,11 @@ def _identity(model: FrozenModel) -> dict[str, str | None]:
     return {"name": model.name, "sha256": model.sha256}
 
 
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, RunkitError) else f"{type(error).__name__}: {text}"
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the most memory that this process ever held: of its GPU, or resident on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @contextmanager

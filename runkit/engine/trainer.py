@@ -21,12 +21,15 @@ from runkit.engine.baselines import batch_plan
 from runkit.engine.bridge import Adapter, Bridge, DiTBridge
 from runkit.engine.bridge.scale import Scale, row_rms
 from runkit.engine.bridge_pass import BridgePass, Pass, recorded
-from runkit.engine.injection import Soft, adapter_says, bridge_precision, bridged_input
+from runkit.engine.injection import Soft, Span, adapter_says, bridge_precision, bridged_input
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
-from runkit.engine.supervision import Supervision, first_positions, format_positions
+from runkit.engine.shares import add_up, part_of_each_term
+from runkit.engine.source_states import SourceStates
+from runkit.engine.supervision import Supervision, first_positions, format_positions, own_answer
+from runkit.engine.world import SOLO, World
 from runkit.errors import TrainingStopped
 
-_HOST = ThreadPoolExecutor(max_workers=1, thread_name_prefix="runkit-batch")
+_HOST = ThreadPoolExecutor(max_workers=4, thread_name_prefix="runkit-batch")
 """Draws noise while a GPU computes: for 2048 soft tokens of width 4096 that takes 0.1 s an example."""
 
 
@@ -34,13 +37,13 @@ class TrainingPool(NamedTuple):
     """The training problems, tokenised once, with the frozen source's states."""
 
     item_ids: tuple[str, ...]
-    states: States
+    states: SourceStates
     target_texts: tuple[tuple[int, ...], ...]
     answers: tuple[tuple[int, ...], ...]
     teacher_ids: tuple[tuple[int, ...], ...]
     """Per item K tokens of the target's vocabulary that flow and alignment pull towards."""
-    question_lengths: tuple[int, ...]
-    """For an adapter, how many tokens of each text are the question; else empty."""
+    question_spans: tuple[Span, ...]
+    """For an adapter, which tokens of each text are the question; else empty."""
 
 
 class Weights(NamedTuple):
@@ -87,10 +90,19 @@ class StepReport(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """What the host prepares of a batch, on the host."""
+    """What a bridge reads of a batch."""
 
     states: States
     noise_BKE: Tensor | None
+
+
+class _Begun(NamedTuple):
+    """The same on the host, perhaps not there yet."""
+
+    states: Future[States]
+    noise_BKE: Tensor | None
+    filled: tuple[Future[None], ...]
+    """Done when the noise of each row is drawn."""
 
 
 class Measured(NamedTuple):
@@ -132,8 +144,8 @@ class TrainState:
     """On CUDA the step that was launched last."""
     broken: Tensor | None = None
     """On CUDA whether a number was not finite in some step; from there on the weights stay."""
-    ahead: dict[int, Future[_Drawn]] = field(default_factory=dict)
-    """On CUDA the host's part of the next step."""
+    ahead: dict[tuple[int, ...], _Begun] = field(default_factory=dict)
+    """On CUDA the host's part of the next step, by draw and rows."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +171,13 @@ class Trainer:
     """How long an own answer may get, for the decode term."""
     prefix: Prefix | None = None
     """What the target reads before the soft tokens, the same as in evaluations."""
+    padded: bool = False
+    """Whether own answers are generated in batches of any length, as in evaluations."""
+    stops: tuple[str, ...] = ()
+    """Strings at which an own answer ends."""
+    world: World = SOLO
+    accumulation_steps: int = 1
+    """Passes in which this process takes its share of a batch."""
 
     def start(self, bridge: Bridge, *, weight_decay: float) -> TrainState:
         """Return the state before the first step."""
@@ -191,18 +210,21 @@ class Trainer:
         assert state.bridge.training, "the bridge is not in training mode"
         step = state.step + 1
         rows, draw = self._batch(step)
-        terms, soft_rms = self._terms(state, rows, step, draw=draw)
-        if not self.runs_ahead:
-            _assert_finite({name: term.item() for name, term in terms.items()}, step)
-        loss = sum(
-            (getattr(self.weights, name) * term for name, term in terms.items()),
-            torch.zeros((), device=self.target.device),
-        )
         learning_rate = self.schedule.at(step)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
         state.optimizer.zero_grad()
-        loss.backward()
+        if self.world.size * self.accumulation_steps == 1:
+            terms, soft_rms = self._terms(state, rows, step, draw=draw)
+            self._look_at(terms, step)
+            loss = self._weighted(terms)
+            torch.autograd.backward(loss)
+        else:
+            terms, soft_rms = self._terms_in_parts(state, rows, step, draw=draw)
+            self._look_at(terms, step)
+            loss = self._weighted(terms)
+        if self.runs_ahead:
+            self._begin(state, step + 1)
         grad_norm = torch.nn.utils.clip_grad_norm_(state.bridge.parameters(), self.grad_clip_norm)
         numbers = [loss, grad_norm, soft_rms, *terms.values()]
         values = torch.stack([number.detach().float() for number in numbers])
@@ -229,11 +251,46 @@ class Trainer:
         pending, state.pending = state.pending, measured._replace(values=values, arrived=arrived)
         return None if pending is None else pending.report()
 
+    def _look_at(self, terms: dict[str, Tensor], step: int) -> None:
+        if not self.runs_ahead:
+            _assert_finite({name: term.item() for name, term in terms.items()}, step)
+
+    def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
+        return sum(
+            (getattr(self.weights, name) * term for name, term in terms.items()),
+            torch.zeros((), device=self.target.device),
+        )
+
+    def _terms_in_parts(
+        self, state: TrainState, batch: Sequence[int], step: int, *, draw: int
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return what :meth:`_terms` does of *batch*, all processes and passes together, with its gradient.
+
+        Each part's terms are weighed by its part of the *whole* batch's tokens, so that a sum of parts is
+        the mean that one process alone would have taken.
+        """
+        whole: dict[str, Tensor] = {}
+        nothing = torch.zeros((), device=self.target.device)
+        for rows in self._parts(batch):
+            terms, soft_rms = self._terms(state, rows, step, draw=draw)
+            part = part_of_each_term(rows, batch, self.pool, self.supervision, processes=self.world.size)
+            shares = {name: part[name].of_gradient * term for name, term in terms.items()}
+            torch.autograd.backward(self._weighted(shares))
+            for name, term in {**terms, "soft_rms": soft_rms}.items():
+                whole[name] = whole.get(name, nothing) + part[name].of_value * term.detach()
+        whole = add_up(self.world, whole, state.bridge)
+        return whole, whole.pop("soft_rms")
+
+    def _parts(self, batch: Sequence[int]) -> list[list[int]]:
+        """Return the rows of *batch* that this process computes, pass by pass."""
+        mine = self.world.share(batch)
+        return [mine[number :: self.accumulation_steps] for number in range(self.accumulation_steps)]
+
     def _terms(
         self, state: TrainState, rows: Sequence[int], step: int, *, draw: int
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return each term and the mean RMS of the soft tokens."""
-        bridge, drawn = state.bridge, self._drawn(state, rows, step, draw)
+        bridge, drawn = state.bridge, self._drawn(state, rows, draw)
         states, flow = drawn.states, None
         if isinstance(bridge, Adapter):
             return self._adapter_terms(bridge, states, rows, step)
@@ -249,7 +306,8 @@ class Trainer:
         if self.weights.prompt_alignment > 0:
             terms["prompt_alignment"] = self._alignment(soft_BKE, rows)
         if self.weights.info_nce > 0 and (bank := self.supervision.bank) is not None:
-            terms["info_nce"] = losses.info_nce(soft_BKE, bank.mean_PE, torch.tensor(rows), bank.alike_P)
+            spoken_BKE, asked_B = self._everywhere(soft_BKE, rows)
+            terms["info_nce"] = losses.info_nce(spoken_BKE, bank.mean_PE, asked_B, bank.alike_P)
         if self.weights.decode > 0 and step % self.decode_every_steps == 0:
             terms |= self._decode_term(Soft(soft_BKE, None), rows)
         return terms, row_rms(soft_BKE.detach()).mean()
@@ -270,26 +328,59 @@ class Trainer:
             state.passes[shapes] = recorded(whole, inputs) if is_recorded else whole
         return state.passes[shapes](*inputs)
 
-    def _drawn(self, state: TrainState, rows: Sequence[int], step: int, draw: int) -> _Drawn:
-        """Return states and noise of *rows* on the device; on CUDA those of the next step are begun."""
-        with_noise = isinstance(state.bridge, DiTBridge)
+    def _everywhere(self, soft_BKE: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return soft tokens and pool rows of the whole batch, others' soft tokens as one mean a row."""
+        if self.world.size == 1:
+            return soft_BKE, torch.tensor(rows, device=soft_BKE.device)
+        mean_B1E = soft_BKE.mean(dim=1, keepdim=True)
+        return self.world.rows_of_all(mean_B1E), self.world.rows_of_all(
+            torch.tensor(rows, device=soft_BKE.device)
+        )
+
+    def _drawn(self, state: TrainState, rows: Sequence[int], draw: int) -> _Drawn:
+        """Return states and noise of *rows* on the device."""
+        device = self.target.device
         if not self.runs_ahead:
-            return self._draw(rows, draw, with_noise)
-        begun = state.ahead.pop(step, None)
-        states, noise_BKE = (begun or _HOST.submit(self._draw, rows, draw, with_noise)).result()
-        state.ahead[step + 1] = _HOST.submit(self._draw, *self._batch(step + 1), with_noise)
+            with_noise = isinstance(state.bridge, DiTBridge)
+            noise_BKE = self._noise(rows, draw) if with_noise else None
+            return _Drawn(self.pool.states.padded(rows, device=device), noise_BKE)
+        begun = state.ahead.pop((draw, *rows), None) or self._begun(state.bridge, rows, draw)
+        states, noise_BKE = begun.states.result(), begun.noise_BKE
+        for filled in begun.filled:
+            filled.result()
+        moved = States(*(one.to(device, non_blocking=True) for one in states))
+        return _Drawn(moved, None if noise_BKE is None else noise_BKE.to(device, non_blocking=True))
 
-        def sent(host: Tensor) -> Tensor:
-            return host.pin_memory().to(self.target.device, non_blocking=True)
+    def _begin(self, state: TrainState, step: int) -> None:
+        """Let the host draw what *step* needs while the device computes the step before."""
+        batch, draw = self._batch(step)
+        for rows in self._parts(batch):
+            state.ahead[(draw, *rows)] = self._begun(state.bridge, rows, draw)
 
-        moved = States(sent(states.states_BNS).float(), sent(states.keep_BN))
-        return _Drawn(moved, None if noise_BKE is None else sent(noise_BKE))
+    def _begun(self, bridge: Bridge, rows: Sequence[int], draw: int) -> _Begun:
+        def read() -> States:
+            states = self.pool.states.padded(rows, device=torch.device("cpu"))
+            return States(*(one.pin_memory() for one in states))
 
-    def _draw(self, rows: Sequence[int], draw: int, with_noise: bool) -> _Drawn:
-        states_BNS, keep_BN = (part[list(rows)] for part in self.pool.states)
-        if not self.runs_ahead:
-            states_BNS = states_BNS.float()
-        return _Drawn(States(states_BNS, keep_BN), self._noise(rows, draw) if with_noise else None)
+        states = _HOST.submit(read)
+        if not isinstance(bridge, DiTBridge):
+            return _Begun(states, None, ())
+        noise_BKE = torch.empty(len(rows), *self._noise_shape, pin_memory=True)
+
+        def fill(noise_KE: Tensor, row: int) -> None:
+            item = self.pool.item_ids[row]
+            noise.fill(noise_KE, run_seed=self.run_seed, split="train", item_id=item, draw=draw)
+            noise_KE.mul_(self.noise_std)
+
+        return _Begun(
+            states,
+            noise_BKE,
+            tuple(_HOST.submit(fill, one_KE, row) for one_KE, row in zip(noise_BKE, rows, strict=True)),
+        )
+
+    @property
+    def _noise_shape(self) -> tuple[int, int]:
+        return len(self.pool.teacher_ids[0]), self.target.embedding_table.shape[1]
 
     def _batch(self, step: int) -> tuple[list[int], int]:
         """Return the pool rows of *step* and the draw of their noise."""
@@ -302,10 +393,10 @@ class Trainer:
         self, bridge: Adapter, states: States, rows: Sequence[int], step: int
     ) -> tuple[dict[str, Tensor], Tensor]:
         texts = [self.pool.target_texts[row] for row in rows]
-        lengths = [self.pool.question_lengths[row] for row in rows]
+        spans = [self.pool.question_spans[row] for row in rows]
         table_VE = self.target.embedding_table
         with bridge_precision(table_VE):
-            soft = adapter_says(bridge, states, texts, lengths, table_VE=table_VE, scale=self.scale)
+            soft = adapter_says(bridge, states, texts, spans, table_VE=table_VE, scale=self.scale)
         terms = self._answer_terms(soft, rows)
         if self.weights.decode > 0 and step % self.decode_every_steps == 0:
             terms |= self._decode_term(soft, rows)
@@ -342,36 +433,48 @@ class Trainer:
 
     def _alignment(self, soft_BKE: Tensor, rows: Sequence[int]) -> Tensor:
         if self.alignment_mode == "ce":
-            ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows])
+            ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows], device=soft_BKE.device)
             return losses.prompt_alignment_ce(soft_BKE, self.target.embedding_table, ids_BK)
         return losses.prompt_alignment(soft_BKE / self.scale.rms, self._teacher(rows))
 
     def _decode_term(self, soft: Soft, rows: Sequence[int]) -> dict[str, Tensor]:
         """Return the likelihood of own correct answers, or no term where none is correct."""
         own = self._own_answers(soft.detached(), rows)
-        if not own:
+        num_positions = sum(len(answer) + 1 for answer in own.values())
+        num_everywhere = self.world.total(num_positions)
+        if num_everywhere == 0:
             return {}
+        if not own:  # another process has correct answers
+            return {"decode": torch.zeros((), device=self.target.device)}
         kept = list(own)
         logits_AV, labels_A = self._predict(
             soft.rows(kept), [rows[index] for index in kept], [own[index] for index in kept]
         )
-        return {"decode": losses.nll(logits_AV, labels_A)}
+        term = losses.nll(logits_AV, labels_A)
+        return {"decode": term if self.world.size == 1 else term * (num_positions / num_everywhere)}
 
     def _own_answers(self, soft: Soft, rows: Sequence[int]) -> dict[int, tuple[int, ...]]:
         """Return the greedy answers that end and are correct, by index in the batch."""
-        is_correct = self.supervision.is_correct
+        is_correct, target = self.supervision.is_correct, self.target
         assert is_correct is not None, "the decode term needs to know which answers are correct"
         written: dict[int, Generation] = {}
         lengths = [len(self.pool.target_texts[row]) for row in rows]
-        for batch in batch_plan(lengths, batch_size=len(rows)):
+        for batch in batch_plan(lengths, batch_size=len(rows), padded=self.padded):
             texts = [self.pool.target_texts[rows[index]] for index in batch]
-            _, embedded_BTE = bridged_input(soft.rows(batch), texts, self.target)
-            generations = self.target.generate_greedy(embedded_BTE, max_new_tokens=self.max_new_tokens)
+            sequences, embedded_BTE = bridged_input(soft.rows(batch), texts, target, prefix=self.prefix)
+            generations = target.generate_greedy(
+                embedded_BTE,
+                max_new_tokens=self.max_new_tokens,
+                lengths=sequences.lengths,
+                prefix=self.prefix,
+                stops=self.stops,
+            )
             written.update(zip(batch, generations, strict=True))
         return {
-            index: one.token_ids
+            index: answer
             for index, one in sorted(written.items())
-            if one.finish == "eos" and is_correct(rows[index], one.token_ids)
+            if (answer := own_answer(one, target.decode, self.stops)) is not None
+            and is_correct(rows[index], answer)
         }
 
     def _noise(self, rows: Sequence[int], draw: int) -> Tensor:
@@ -380,7 +483,7 @@ class Trainer:
             split="train",
             item_ids=[self.pool.item_ids[row] for row in rows],
             draw=draw,
-            shape=(len(self.pool.teacher_ids[0]), self.target.embedding_table.shape[1]),
+            shape=self._noise_shape,
             std=self.noise_std,
         )
 

@@ -129,6 +129,7 @@ def _configuration(config: Mapping[str, Any]) -> Configuration:
         effective=config["effective"],
         effective_digest=config["digest"],
         inert=config["inert"],
+        automatic=config.get("automatic", {}),
         evidence=Evidence(
             path=CONFIG_FILE, line=None, what="configuration as resolved before the first step"
         ),

@@ -12,6 +12,16 @@ from runkit.records.record import Record, RunId
 CAPTURE_FILE = "run.json"
 
 
+class RankPlace(Record):
+    """Where one of several processes of a run computed."""
+
+    rank: int
+    node: int
+    """Number of its machine, from 0."""
+    device: str
+    """``cpu``, or ``cuda:1``."""
+
+
 class Resumption(Record):
     """One later start of a run that had stopped before its end."""
 
@@ -22,6 +32,12 @@ class Resumption(Record):
     command: Command
     hardware: Hardware
     software: Software
+    ranks: tuple[RankPlace, ...] = ()
+    """Absent where one process trained."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty(serialize(self), "ranks")
 
 
 class RunCapture(Record):
@@ -38,10 +54,14 @@ class RunCapture(Record):
     software: Software
     resumptions: tuple[Resumption, ...] = ()
     """Later starts, oldest first; absent in files of runs that were never resumed."""
+    ranks: tuple[RankPlace, ...] = ()
+    """The processes of the first start, by rank; absent where one process trained."""
 
     @model_serializer(mode="wrap")
-    def _without_empty_resumptions(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        document: dict[str, Any] = serialize(self)
-        if not self.resumptions:
-            del document["resumptions"]
-        return document
+    def _without_what_is_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty(serialize(self), "resumptions", "ranks")
+
+
+def without_empty(document: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return *document* without those of *keys* that hold nothing, as files from before they came are."""
+    return {name: value for name, value in document.items() if name not in keys or value}

@@ -6,11 +6,19 @@ here: evidence is a file and a line number.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from runkit.records.record import Record, RunId, ScalarMap, Sha256, TextMap, canonical_digest
+from runkit.records.record import EMPTY, Record, RunId, ScalarMap, Sha256, TextMap, canonical_digest
 
 Status = Literal["completed", "early_stopped", "truncated", "crashed", "no_eval_samples"]
 """How a run ended, read from its own artifacts."""
@@ -132,7 +140,16 @@ class Configuration(Record):
     """SHA-256 of the canonical JSON of :attr:`effective`."""
     inert: TextMap
     """Keys that changed nothing in this run, each with the reason."""
+    automatic: TextMap = Field(default_factory=lambda: EMPTY)
+    """Keys that were chosen for the person, each with value and reason; absent where there are none."""
     evidence: Evidence
+
+    @model_serializer(mode="wrap")
+    def _without_empty_automatic(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = serialize(self)
+        if not self.automatic:
+            del document["automatic"]
+        return document
 
     @model_validator(mode="after")
     def _digest_is_of_effective(self) -> Self:

@@ -33,6 +33,9 @@ TextMap = Annotated[Mapping[str, str], AfterValidator(_frozen), PlainSerializer(
 ScalarMap = Annotated[Mapping[str, Scalar], AfterValidator(_frozen), PlainSerializer(dict)]
 """Names to scalars, read-only after parsing."""
 
+EMPTY: Mapping[str, str] = _frozen({})
+"""No names: what a map that older records do not have is read as."""
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""
 

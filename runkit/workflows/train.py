@@ -1,13 +1,17 @@
-"""``train``: a configuration becomes a run directory, with the surroundings captured beside it."""
+"""``train``: a configuration becomes a run directory, with the surroundings captured beside it.
+
+A run has one process, or several that a launcher started and that all come here; rank 0 alone writes.
+:func:`launch` starts them on one machine, trains nothing itself, and completes what a killed rank 0 left.
+"""
 
 from __future__ import annotations
 
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,14 +21,25 @@ from runkit.archive.running import found_run, only_writer
 from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
 from runkit.engine import config as configuration
-from runkit.engine.recorded import assert_same, read_recorded
-from runkit.engine.reporter import Reporter
-from runkit.errors import AlreadyExists, RunUnreadable, StorageFailed, TrainingStopped, UsageError
-from runkit.records.capture import CAPTURE_FILE, Resumption, RunCapture
+from runkit.engine.launched import Launched, assert_shareable, launched
+from runkit.engine.recorded import RecordedConfig, assert_same, read_recorded
+from runkit.engine.reporter import Reporter, SilentReporter
+from runkit.errors import (
+    AlreadyExists,
+    ProcessLost,
+    RunkitError,
+    RunUnreadable,
+    StorageFailed,
+    TrainingStopped,
+    UsageError,
+)
+from runkit.records.capture import CAPTURE_FILE, RankPlace, Resumption, RunCapture
 from runkit.records.manifest import Command
 
 if TYPE_CHECKING:
+    from runkit.engine.launching import LaunchEnd
     from runkit.engine.train_run import TrainResult
+    from runkit.engine.world import World
 
 DEFAULT_PRESET = "pocket"
 BEST_FILE = "checkpoint/best.safetensors"
@@ -45,6 +60,8 @@ class TrainRequest:
     """None: preset and start time."""
     argv: tuple[str, ...] = ()
     """The command as it was typed, for the capture."""
+    launch: int | None = None
+    """How many processes were asked for; None leaves it to the launcher that started this one, if any."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,10 @@ class ResolvedRun:
     config: configuration.TrainConfig
     preset: str | None
     run_id: str
+    automatic: Mapping[str, str]
+    """Keys that were chosen for the caller, each with the value and the reason."""
+    explained: tuple[str, ...]
+    """A sentence for each value that is read as another."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,8 @@ class TrainedRun:
     run_id: str
     folder: Path
     result: TrainResult
+    is_main: bool = True
+    """Whether this process speaks for the run."""
 
 
 def resolve(request: TrainRequest) -> ResolvedRun:
@@ -85,9 +108,12 @@ def resolve(request: TrainRequest) -> ResolvedRun:
         preset = request.preset or DEFAULT_PRESET
         config = configuration.load_preset(preset)
     config = configuration.with_overrides(config, request.overrides)
+    written = configuration.written_by(preset, request.config_file, request.overrides)
+    decided = configuration.resolved(config, written)
     started = datetime.now().strftime("%Y%m%d_%H%M%S")
     stem = request.config_file.stem if request.config_file is not None else preset
-    return ResolvedRun(config, preset, checked_run_id(request.run_id or f"{stem}_{started}"))
+    run_id = checked_run_id(request.run_id or f"{stem}_{started}")
+    return ResolvedRun(decided.config, preset, run_id, decided.automatic, decided.explained)
 
 
 def train(workspace: Workspace, request: TrainRequest, *, reporter: Reporter) -> TrainedRun:
@@ -96,28 +122,36 @@ def train(workspace: Workspace, request: TrainRequest, *, reporter: Reporter) ->
     Raises:
         AlreadyExists: There is a run of that id.
         TrainingStopped: Training could not go on, or was interrupted; the run directory says where.
+        ProcessLost: Another process of the run ended.
     """
     resolved = resolve(request)
+    config, place = resolved.config, _place(request)
+    assert_can_share(config, processes=place.size)
     engine = _engine()
-    folder = _new_folder(workspace, resolved.run_id)
-    capture = _begun(resolved.run_id, request.argv)
-    try:
-        with only_writer(folder), _captured(folder, capture):
-            result = engine.train(
-                resolved.config,
-                folder,
-                cache_dir=workspace.cache,
-                reporter=reporter,
-                run_id=resolved.run_id,
-                preset=resolved.preset,
-                given=_given(resolved),
-            )
-    except UsageError:
-        # The call asked for what there is not, a model for example: this folder of ours holds no run.
-        if not any(folder.glob("eval_samples_*")):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return TrainedRun(resolved.run_id, folder, result)
+    with engine.joined(place) as world:
+        folder = world.from_main(lambda: _new_folder(workspace, resolved.run_id))
+        try:
+            ranks = _ranks(engine, config, place, world)
+            capture = _begun(folder.name, request.argv, place, ranks) if world.is_main else None
+            with only_writer(folder) if world.is_main else nullcontext(), _captured(folder, capture):
+                result = engine.train(
+                    config,
+                    folder,
+                    cache_dir=workspace.cache,
+                    reporter=reporter if world.is_main else SilentReporter(),
+                    run_id=folder.name,
+                    preset=resolved.preset,
+                    given=_given(resolved),
+                    automatic=resolved.automatic,
+                    explained=resolved.explained,
+                    world=world,
+                )
+        except UsageError:
+            # The call asked for what there is not, a model for example: this folder of ours holds no run.
+            if world.is_main and not any(folder.glob("eval_samples_*")):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return TrainedRun(folder.name, folder, result, world.is_main)
 
 
 def resume(workspace: Workspace, run: str, request: TrainRequest, *, reporter: Reporter) -> TrainedRun:
@@ -133,28 +167,152 @@ def resume(workspace: Workspace, run: str, request: TrainRequest, *, reporter: R
         RunUnreadable: Its state is damaged.
         AlreadyExists: Another process trains it.
         TrainingStopped: As in :func:`train`.
+        ProcessLost: As in :func:`train`.
     """
-    folder = found_run(workspace, run, in_archive=False)
-    with only_writer(folder):
-        _assert_resumable(folder)
-        recorded = read_recorded(folder)
-        asked = _asked_of(recorded.config, request, run_id=folder.name)
-        assert_same(recorded.config, asked, run_id=folder.name)
+    place = _place(request)
+    with ExitStack() as held:
+        mine = _taken_up(workspace, run, request, held) if place.rank == 0 else None
         engine = _engine()
-        capture = _resumed(folder, request.argv)
+        world = held.enter_context(engine.joined(place))
+        taken_up = world.from_main(lambda: mine)
+        assert taken_up is not None, "rank 0 took it up"
+        folder, recorded = taken_up
+        config = recorded.config
+        assert_can_share(config, processes=place.size)
+        ranks = _ranks(engine, config, place, world)
+        capture = _resumed(folder, request.argv, place, ranks) if world.is_main else None
         with _captured(folder, capture):
             result = engine.resume(
-                recorded.config,
+                config,
                 folder,
                 cache_dir=workspace.cache,
-                reporter=reporter,
+                reporter=reporter if world.is_main else SilentReporter(),
                 run_id=folder.name,
                 recorded=recorded.content,
+                world=world,
             )
-    return TrainedRun(folder.name, folder, result)
+    return TrainedRun(folder.name, folder, result, world.is_main)
 
 
-def _assert_resumable(folder: Path) -> None:
+def launch(workspace: Workspace, request: TrainRequest, *, resume_run: str | None) -> Path:
+    """Train what *request* asks for with ``request.launch`` processes and return the run's folder.
+
+    Args:
+        resume_run: Go on with this run, as :func:`resume` does; None trains a new one.
+    Raises:
+        UsageError: The processes cannot share a batch; nothing was started.
+        ProcessLost: One of them ended; the run says which and why.
+        TrainingStopped: As in :func:`train`.
+    """
+    num_processes = request.launch
+    assert num_processes is not None, "the number of processes is what launching is about"
+    if resume_run is None:
+        resolved = resolve(request)
+        folder, config = workspace.runs / resolved.run_id, resolved.config
+        if folder.exists():
+            raise _exists(folder)
+        request = replace(request, run_id=resolved.run_id)
+    else:
+        folder = found_run(workspace, resume_run, in_archive=False)
+        assert_resumable(folder)
+        config = read_recorded(folder).config
+    assert_can_share(config, processes=num_processes)
+    arguments = _arguments(workspace, request, resume_run)
+    end = _launcher()(arguments, num_processes=num_processes)
+    if end.kind == "interrupted":
+        _complete(folder, "[Interrupted] rank 0 did not come to say at which step")
+        raise TrainingStopped(interrupted(folder))
+    if end.kind == "failed":
+        lost = end.cause if end.cause.startswith("rank ") else f"rank {end.rank}: {end.cause}"
+        _complete(folder, f"[Crash] {lost}")
+        if end.rank == 0 and not end.is_killed:  # it said all there is to say
+            raise TrainingStopped(end.cause)
+        raise ProcessLost(f"{lost}; {way_on(folder)}" if folder.exists() else lost)
+    return folder
+
+
+def _arguments(workspace: Workspace, request: TrainRequest, resume_run: str | None) -> list[str]:
+    """Return the command line of each process."""
+    named = {
+        "--config": request.config_file,
+        "--run-id": request.run_id,
+        "--resume": resume_run,
+        "--launch": request.launch,
+        "--workspace": workspace.root,
+    }
+    arguments = ["-m", "runkit", "train", *([request.preset] if request.preset else [])]
+    arguments += [word for name, value in named.items() if value is not None for word in (name, str(value))]
+    return [*arguments, *(word for setting in request.overrides for word in ("--set", setting))]
+
+
+def _complete(folder: Path, line: str) -> None:
+    """Let *line* end the log and the capture of a run whose rank 0 could not write its end itself."""
+    with suppress(RunkitError), only_writer(folder):
+        capture = read_capture(folder)
+        if capture.ended_at is None:
+            if (folder / "train.log").is_file():
+                with (folder / "train.log").open("a", encoding="utf-8") as log, suppress(OSError):
+                    log.write(line + "\n")
+            write_capture(folder, capture.model_copy(update={"ended_at": now()}))
+
+
+class _TakenUp(NamedTuple):
+    folder: Path
+    recorded: RecordedConfig
+
+
+def _taken_up(workspace: Workspace, run: str, request: TrainRequest, held: ExitStack) -> _TakenUp:
+    """Return the run that *request* goes on with, locked for as long as *held* is."""
+    folder = found_run(workspace, run, in_archive=False)
+    held.enter_context(only_writer(folder))
+    assert_resumable(folder)
+    recorded = read_recorded(folder)
+    asked = _asked_of(recorded.config, request, run_id=folder.name)
+    assert_same(recorded.config, asked, run_id=folder.name)
+    return _TakenUp(folder, recorded)
+
+
+def _place(request: TrainRequest) -> Launched:
+    """Return this process's place among those of the run.
+
+    Raises:
+        UsageError: *request* names another number of processes than the launcher started.
+    """
+    place = launched()
+    if request.launch not in (None, place.size):
+        raise UsageError(
+            f"--launch {request.launch} is asked of a process that is one of {place.size}; leave it out "
+            "under torchrun or accelerate launch, or call `runkit train --launch` without them"
+        )
+    return place
+
+
+def assert_can_share(config: configuration.TrainConfig, *, processes: int) -> None:
+    """Do nothing if *processes* can share each batch of *config*.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    steps = config.compute.gradient_accumulation_steps
+    assert_shareable(batch_size=config.train.batch_size, processes=processes, accumulation_steps=steps)
+
+
+def _ranks(
+    engine: _Engine, config: configuration.TrainConfig, place: Launched, world: World
+) -> tuple[RankPlace, ...]:
+    """Return where each process computes; nothing for a process alone."""
+    if world.size == 1:
+        return ()
+    here = RankPlace(rank=place.rank, node=place.node, device=engine.device_of(config, place))
+    return tuple(world.gathered(here))
+
+
+def assert_resumable(folder: Path) -> None:
+    """Do nothing if the run in *folder* stopped before its end and kept a state.
+
+    Raises:
+        UsageError: It did not.
+    """
     if (folder / STATE_FILE).is_file():
         return
     if (folder / "summary.log").is_file():
@@ -177,27 +335,43 @@ def _asked_of(
 
 
 @contextmanager
-def _captured(folder: Path, capture: RunCapture) -> Iterator[None]:
-    """Write the capture at the start and at the end, and let each end of training say how to go on."""
-    _write_capture(folder, capture)
+def _captured(folder: Path, capture: RunCapture | None) -> Iterator[None]:
+    """Write the capture at the start and at the end, and let each end of training say how to go on.
+
+    Args:
+        capture: None in a process that does not speak for the run.
+    """
+    if capture is None:
+        with _sigterm_like_control_c():
+            yield
+        return
+    write_capture(folder, capture)
     try:
         with _sigterm_like_control_c():
             yield
     except KeyboardInterrupt as interrupt:
-        raise TrainingStopped(
-            f"interrupted; {folder} keeps what was measured so far and says where it stopped; "
-            f"{_way_on(folder)}; `runkit preserve {folder}` archives it as truncated"
-        ) from interrupt
+        raise TrainingStopped(interrupted(folder)) from interrupt
+    except ProcessLost as lost:
+        raise ProcessLost(f"{lost}; {way_on(folder)}") from lost
     except TrainingStopped as stopped:
         raise TrainingStopped(f"{stopped}{_what_is_kept(folder)}") from stopped
     except StorageFailed as refused:
-        raise StorageFailed(f"{refused}; make room for {folder}, then {_way_on(folder)}") from refused
+        raise StorageFailed(f"{refused}; make room for {folder}, then {way_on(folder)}") from refused
     finally:
         with suppress(StorageFailed):
-            _write_capture(folder, capture.model_copy(update={"ended_at": now()}))
+            write_capture(folder, capture.model_copy(update={"ended_at": now()}))
 
 
-def _way_on(folder: Path) -> str:
+def interrupted(folder: Path) -> str:
+    """Return what a person who interrupted the run in *folder* wants to know."""
+    return (
+        f"interrupted; {folder} keeps what was measured so far and says where it stopped; "
+        f"{way_on(folder)}; `runkit preserve {folder}` archives it as truncated"
+    )
+
+
+def way_on(folder: Path) -> str:
+    """Return how the run in *folder* can go on."""
     if (folder / STATE_FILE).is_file():
         return f"`runkit train --resume {folder.name}` goes on from its last evaluation"
     return "train it anew: it has no evaluation to go on from"
@@ -240,17 +414,39 @@ def _given(resolved: ResolvedRun) -> configuration.Flat:
 class _Engine(NamedTuple):
     train: Callable[..., TrainResult]
     resume: Callable[..., TrainResult]
+    joined: Callable[[Launched], AbstractContextManager[World]]
+    device_of: Callable[[configuration.TrainConfig, Launched], str]
 
 
 def _engine() -> _Engine:
     """Return the engine's entry points; only now is torch imported."""
     try:
+        from runkit.engine.preparation import device_of
         from runkit.engine.train_run import resume, train
+        from runkit.engine.world import joined
     except ModuleNotFoundError as error:
-        raise UsageError(
-            f"training needs the engine, and {error.name} is not installed; pip install 'runkit[engine]'"
-        ) from error
-    return _Engine(train, resume)
+        raise _not_installed(error) from error
+    return _Engine(train, resume, joined, device_of)
+
+
+def _launcher() -> Callable[..., LaunchEnd]:
+    try:
+        from runkit.engine.launching import launch
+    except ModuleNotFoundError as error:
+        raise _not_installed(error) from error
+    return launch
+
+
+def _not_installed(error: ModuleNotFoundError) -> UsageError:
+    return UsageError(
+        f"training needs the engine, and {error.name} is not installed; pip install 'runkit[engine]'"
+    )
+
+
+def _exists(folder: Path) -> AlreadyExists:
+    return AlreadyExists(
+        f"there is a run {folder.name!r} already in {folder}; name the new one with --run-id"
+    )
 
 
 def _new_folder(workspace: Workspace, run_id: str) -> Path:
@@ -258,49 +454,66 @@ def _new_folder(workspace: Workspace, run_id: str) -> Path:
     try:
         folder.mkdir(parents=True)
     except FileExistsError as error:
-        raise AlreadyExists(
-            f"there is a run {run_id!r} already in {folder}; name the new one with --run-id"
-        ) from error
+        raise _exists(folder) from error
     except OSError as error:
         raise StorageFailed(f"cannot make {folder}: {error.strerror}") from error
     return folder
 
 
-def _begun(run_id: str, argv: tuple[str, ...]) -> RunCapture:
+def _begun(run_id: str, argv: tuple[str, ...], place: Launched, ranks: tuple[RankPlace, ...]) -> RunCapture:
     return RunCapture(
         format=1,
         run_id=run_id,
         started_at=now(),
         ended_at=None,
-        command=_command(argv),
+        command=_command(argv, place),
         hardware=captured_hardware(),
         software=captured_software(Path(configuration.__file__).parent),
+        ranks=ranks,
     )
 
 
-def _resumed(folder: Path, argv: tuple[str, ...]) -> RunCapture:
+def _resumed(
+    folder: Path, argv: tuple[str, ...], place: Launched, ranks: tuple[RankPlace, ...]
+) -> RunCapture:
     """Return the run's capture with one more start."""
+    capture = read_capture(folder)
+    resumption = Resumption(
+        resumed_at=now(),
+        stopped_at=capture.ended_at,
+        command=_command(argv, place),
+        hardware=captured_hardware(),
+        software=captured_software(Path(configuration.__file__).parent),
+        ranks=ranks,
+    )
+    return capture.model_copy(update={"ended_at": None, "resumptions": (*capture.resumptions, resumption)})
+
+
+def read_capture(folder: Path) -> RunCapture:
+    """Return what the run in *folder* says of its surroundings.
+
+    Raises:
+        RunUnreadable: It cannot be read.
+        RecordInvalid: It is damaged.
+    """
     path = folder / CAPTURE_FILE
     try:
         text = path.read_bytes()
     except OSError as error:
         raise RunUnreadable(f"{CAPTURE_FILE} of {folder.name} cannot be read: {error.strerror}") from error
-    capture = RunCapture.parse(text, origin=f"{CAPTURE_FILE} of {folder.name}")
-    resumption = Resumption(
-        resumed_at=now(),
-        stopped_at=capture.ended_at,
-        command=_command(argv),
-        hardware=captured_hardware(),
-        software=captured_software(Path(configuration.__file__).parent),
-    )
-    return capture.model_copy(update={"ended_at": None, "resumptions": (*capture.resumptions, resumption)})
+    return RunCapture.parse(text, origin=f"{CAPTURE_FILE} of {folder.name}")
 
 
-def _command(argv: tuple[str, ...]) -> Command:
+def _command(argv: tuple[str, ...], place: Launched) -> Command:
     return Command(
-        argv=argv, launcher=None, world_size=1, environment=relevant_environment(), missing_because=None
+        argv=argv,
+        launcher=place.launcher,
+        world_size=place.size,
+        environment=relevant_environment(),
+        missing_because=None,
     )
 
 
-def _write_capture(folder: Path, capture: RunCapture) -> None:
+def write_capture(folder: Path, capture: RunCapture) -> None:
+    """Write the run's capture, replacing the one before."""
     write_atomically(folder / CAPTURE_FILE, capture.to_json())

@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from runkit.engine import config
-from runkit.engine.bridge import Adapter
+from runkit.engine.bridge import Adapter, Dimensions
 from runkit.engine.config import load_preset, with_overrides
 from runkit.engine.evaluate import bridged_generations
 from runkit.engine.injection import adapter_says, bridged_input
-from runkit.engine.pair import States
 from runkit.engine.preparation import new_bridge, prepare
 from runkit.engine.prompts import build_sequences, embed
 from runkit.errors import RecordInvalid
@@ -20,7 +19,7 @@ B, N, S, Q, E = 3, 5, 12, 4, 10
 
 def adapter(gate=1.0):
     torch.manual_seed(0)
-    made = Adapter(source_width=S, target_width=E, width=16, depth=2, heads=4)
+    made = Adapter(Dimensions(S, E, width=16, depth=2, heads=4, num_soft_tokens=1))
     made.gate.data.fill_(gate)
     return made
 
@@ -41,11 +40,11 @@ def ready(cache_dir):
 def says(ready, bridge, rows):
     prepared, _ = ready
     pool = prepared.trainer.pool
-    states = States(pool.states.states_BNS[rows], pool.states.keep_BN[rows])
+    states = pool.states.padded(rows, device=prepared.target.device)
     texts = [pool.target_texts[row] for row in rows]
-    lengths = [pool.question_lengths[row] for row in rows]
+    spans = [pool.question_spans[row] for row in rows]
     table = prepared.target.embedding_table
-    return adapter_says(bridge, states, texts, lengths, table_VE=table, scale=prepared.scale), texts
+    return adapter_says(bridge, states, texts, spans, table_VE=table, scale=prepared.scale), texts
 
 
 def test_padding_of_source_and_question_changes_nothing():
@@ -103,7 +102,8 @@ def test_only_the_question_is_changed_and_all_of_it_by_the_rms(ready):
     size = (embedded - plain).square().mean(-1).sqrt() / prepared.scale.rms
     for row, sizes in zip(rows, size, strict=True):
         question = prepared.task.item(seed=7, split="train", index=row).question
-        length = prepared.trainer.pool.question_lengths[row]
+        first, length = prepared.trainer.pool.question_spans[row]
+        assert first == 0
         assert prepared.target.decode(texts[row][:length]) == question
         torch.testing.assert_close(sizes[1 : 1 + length], torch.full((length,), 0.5), rtol=1e-3, atol=0)
         assert sizes[0] == 0

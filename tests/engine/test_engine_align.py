@@ -64,7 +64,9 @@ def top1(mapped, target, ids):
 @pytest.mark.parametrize("kind", ["ridge", "procrustes"])
 def test_fitted_maps_find_the_token_of_held_out_questions_and_controls_do_not(cache_dir, kind):
     ready, wanted = prepared(cache_dir, f"source_align.kind={kind}")
-    builder = _Builder(wanted, load_task("pricelist"), ready.source, ready.target)
+    builder = _Builder(
+        wanted, load_task("pricelist"), ready.source, ready.target, cache_dir, lambda _line: None
+    )
     states, embeddings = builder.aligned_pairs("dev", ready.dev.inputs.states, ready.scale)
     near = torch.cdist(embeddings * ready.scale.rms, ready.target.embedding_table)
     ids = near.argmin(-1)

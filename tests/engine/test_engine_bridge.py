@@ -3,6 +3,7 @@ import torch
 
 from runkit.engine import losses
 from runkit.engine.bridge.conditioning import SourceEncoder
+from runkit.engine.bridge.dimensions import Dimensions
 from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.bridge.flow import point_on_path, sample_euler, velocity_loss
 from runkit.engine.bridge.scale import match_rms, median_row_rms, row_rms
@@ -11,12 +12,11 @@ B, N, S, K, E = 3, 5, 12, 4, 10
 
 
 def bridge(*, trained=True, **changes):
-    numbers = {
-        "source_width": S, "target_width": E, "width": 16, "depth": 2, "heads": 4, "num_soft_tokens": K,
-        "slot_positions": True, "conditioning": "cross",
-    }  # fmt: skip
     torch.manual_seed(0)
-    made = DiTBridge(**{**numbers, **changes})
+    made = DiTBridge(
+        Dimensions(S, E, width=16, depth=2, heads=4, num_soft_tokens=K),
+        **{"slot_positions": True, "conditioning": "cross", **changes},
+    )
     if trained:  # the zero-initialised layers would hide every effect
         for weight in made.parameters():
             torch.nn.init.normal_(weight, std=0.3)

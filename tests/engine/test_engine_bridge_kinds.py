@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from runkit.engine import config
+from runkit.engine import config, inert
+from runkit.engine.bridge.dimensions import Dimensions
 from runkit.engine.bridge.linear import LinearBridge, part_shares
 from runkit.engine.bridge.resampler import Resampler
 from runkit.engine.checkpoint import read_checkpoint
@@ -18,10 +19,8 @@ KINDS = ["resampler", "linear"]
 
 def bridge(kind):
     torch.manual_seed(0)
-    widths = {"source_width": S, "target_width": E, "num_soft_tokens": K}
-    if kind == "linear":
-        return LinearBridge(**widths)
-    return Resampler(**widths, width=16, depth=2, heads=4)
+    dimensions = Dimensions(S, E, width=16, depth=2, heads=4, num_soft_tokens=K)
+    return LinearBridge(dimensions) if kind == "linear" else Resampler(dimensions)
 
 
 def inputs(seed=1):
@@ -118,7 +117,12 @@ def test_an_archived_run_and_a_new_one_of_its_preset_have_one_digest(name):
 
 def test_what_absence_means_is_the_default_and_a_key_of_the_configuration():
     plain = config.flatten(config.TrainConfig())
-    assert {key: plain[key] for key in config.IMPLIED} == config.IMPLIED
+    meant = inert.implied(config.TrainConfig())
+    assert {key: plain[key] for key in meant} == meant
+    assert meant == {**inert.IMPLIED, **inert.IMPLIED_FOR_PRICE_LIST}
+    problems = config.with_overrides(config.TrainConfig(), ["task.name=gsm8k"])
+    assert inert.implied(problems) == inert.IMPLIED
+    assert inert.IMPLIED_FOR_PRICE_LIST.keys() <= config.effective(problems).keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -175,13 +175,3 @@ def test_every_effective_configuration_of_the_presets_is_another_but_for_two():
     # two that say in their notes that they are a third one
     names = set(config.preset_names()) - {"ablB_kl_only_as_run", "ablC_kl_prompt_as_run"}
     assert len({config.digest(config.load_preset(name)) for name in names}) == len(names)
-
-
-def test_factors_that_do_not_know_of_worked_examples_are_refused_with_gsm8k() -> None:
-    asked = ["task.name=gsm8k", "loss.kl_weight=0.6", "source_align.kind=ridge"]
-    with pytest.raises(RecordInvalid) as caught:
-        config.with_overrides(config.load_preset("pocket"), asked)
-    assert str(caught.value) == (
-        "overrides: the configuration should be of the pricelist task to use loss.kl_weight, source_align, "
-        "got gsm8k"
-    )

@@ -141,11 +141,9 @@ def test_a_number_that_is_not_finite_leaves_the_weights_as_they_were(ready):
     wanted, prepared = ready()
     _, state = steps(wanted, prepared, 3)
     before = {name: weight.clone() for name, weight in state.bridge.state_dict().items()}
-    rows, _ = prepared.trainer._batch(4)
-    prepared.trainer.pool.states.states_BNS[rows] = float("inf")
+    prepared.trainer.pool.states.tokens_TS.fill_(float("inf"))
     state.ahead.clear()
-    prepared.trainer.advance(state)  # the fourth step, launched and not looked at
+    assert prepared.trainer.advance(state) is None  # the fourth step, launched and not looked at
     with pytest.raises(TrainingStopped, match="at step 4"):
-        for _ in range(2):
-            prepared.trainer.advance(state)
+        prepared.trainer.advance(state)
     assert all(torch.equal(weight, before[name]) for name, weight in state.bridge.state_dict().items())

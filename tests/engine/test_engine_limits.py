@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from runkit.engine import config, limits
-from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.pair import load_frozen, shape_before_loading, shape_of
+from runkit.engine.preparation import new_bridge, num_bridge_parameters, prepare
 from runkit.errors import TrainingStopped, UnknownName, UsageError
+from tests.engine.conftest import SHORT
 from tests.engine.tiny_models import FAMILIES, write_model
 
 GIB = 2**30
@@ -51,15 +52,37 @@ def test_bf16_halves_the_weights_and_a_run_in_it_still_trains_an_fp32_bridge(
         assert json.loads((run / "config.json").read_text())["effective"]["pair.dtype"] == "bf16"
 
 
-def test_the_number_of_a_bridges_parameters_is_estimated_within_a_tenth():
-    with torch.device("meta"):
-        bridge = DiTBridge(
-            source_width=8192, target_width=4096, width=512, depth=6, heads=8, num_soft_tokens=64,
-            slot_positions=True, conditioning="cross",
-        )  # fmt: skip
-    actual = sum(weight.numel() for weight in bridge.parameters())
-    estimate = limits.bridge_parameters(width=512, depth=6, source_width=8192, target_width=4096)
-    assert estimate == pytest.approx(actual, rel=0.1)
+@pytest.mark.parametrize("align", ["none", "identity", "ridge"])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["bridge.kind=dit"],
+        ["bridge.kind=dit", "bridge.conditioning=attn_pool", "bridge.slot_positions=false"],
+        ["bridge.kind=dit", "sampler.guidance=2"],
+        ["bridge.kind=resampler", "bridge.num_soft_tokens=3"],
+        ["bridge.kind=resampler", "prompt.injection=adapter"],
+        ["bridge.kind=linear"],
+    ],
+    ids=["dit", "pooled", "guided", "resampler", "adapter", "linear"],
+)
+def test_the_number_of_a_bridges_parameters_is_known_before_it_is_built(cache_dir, overrides, align):
+    settings = [*SHORT, "bridge.depth=3", *overrides, f"source_align.kind={align}"]
+    wanted = config.with_overrides(config.load_preset("pocket"), settings)
+    ready = prepare(wanted, cache_dir=cache_dir, note=lambda _line: None)
+    bridge = new_bridge(wanted, ready)
+    widths = ready.trainer.pool.states.width, ready.target.embedding_table.shape[1]
+    foreseen = num_bridge_parameters(wanted, source_width=widths[0], target_width=widths[1])
+    assert foreseen == sum(weight.numel() for weight in bridge.parameters())
+
+
+def test_the_parameters_of_a_large_bridge_take_no_memory_to_count():
+    wanted, width = config.load_preset("gsm8k"), 512
+    attention, mlp = 4 * width**2 + 4 * width, 8 * width**2 + 5 * width
+    block = 2 * attention + mlp + 9 * (width**2 + width)
+    ends = 8192 + (8192 + 1) * width + (4096 + 1) * width + (width + 1) * 4096
+    rest = 128 * width + 2 * (width**2 + width) + 2 * (width**2 + width)
+    foreseen = num_bridge_parameters(wanted, source_width=8192, target_width=4096)
+    assert foreseen == 6 * block + ends + rest
 
 
 def workload(**changed):

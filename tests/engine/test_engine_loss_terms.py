@@ -130,23 +130,19 @@ def test_an_answer_without_the_mark_is_refused():
 def test_the_teacher_of_kl_reads_the_full_text_in_every_mode_and_is_asked_once(prepared, monkeypatch, mode):
     ready, wanted = prepared("loss.kl_weight=0.6", f"prompt.mode={mode}")
     teacher, target = ready.trainer.supervision.full_text, ready.target
-    assert [target.decode(prompt) for prompt in teacher.prompts[:2]] == [
-        ready.task.item(seed=7, split="train", index=index).question + "\nA:" for index in (0, 1)
-    ]
-    answer = teacher.answers[3]
-    ids = torch.tensor([[target.special.bos, *teacher.prompts[3], *answer]])
-    logits = target.model(input_ids=ids).logits[0, len(teacher.prompts[3]) :]
-    asked = []
-    plain = FrozenModel.logits
-    monkeypatch.setattr(
-        FrozenModel, "logits", lambda *given, **named: asked.append(1) or plain(*given, **named)
-    )
+    question = ready.task.item(seed=7, split="train", index=3).question
+    prompt, answer = target.encode(question + "\nA:"), ready.trainer.pool.answers[3]
+    ids = torch.tensor([[target.special.bos, *prompt, *answer]])
+    logits = target.model(input_ids=ids).logits[0, len(prompt) :]
     first = teacher.log_probs([3, 1])
     rows = min(20, len(answer) + 1)
     torch.testing.assert_close(first[:rows], logits[:rows].log_softmax(-1), rtol=1e-3, atol=1e-4)
     assert not first.requires_grad
-    teacher.log_probs([1, 3])
-    assert len(asked) == 1
+    assert torch.equal(teacher.log_probs([1, 3])[-rows:], first[:rows])
+    monkeypatch.setattr(FrozenModel, "logits", None)  # a second run reads what is kept
+    again, _ = prepared("loss.kl_weight=0.3", f"prompt.mode={mode}")
+    assert torch.equal(again.trainer.supervision.full_text.log_probs([3, 1]), first)
+    monkeypatch.undo()
     state = ready.trainer.start(new_bridge(wanted, ready), weight_decay=0.0)
     assert ready.trainer.advance(state).terms["kl"] > 0
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from runkit.engine import checkpoint, config, resumption, run_files
+from runkit.engine.bridge.dimensions import Dimensions
 from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.recorded import assert_same, read_recorded
 from runkit.engine.reporter import LinesReporter
@@ -256,10 +257,8 @@ def test_a_disk_that_takes_no_more_leaves_no_half_line(tmp_path):
 
 
 def test_the_state_of_another_bridge_is_not_loaded(stopped):
-    other = DiTBridge(
-        source_width=8, target_width=8, width=8, depth=1, heads=2, num_soft_tokens=2, slot_positions=True,
-        conditioning="mean",
-    )  # fmt: skip
+    dimensions = Dimensions(8, 8, width=8, depth=1, heads=2, num_soft_tokens=2)
+    other = DiTBridge(dimensions, slot_positions=True, conditioning="mean")
     optimizer = torch.optim.AdamW(other.parameters())
     with pytest.raises(RunUnreadable):
         resumption.restore(resumption.TrainState(other, optimizer), read_state(stopped / STATE))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from runkit.engine import config, noise
+from runkit.engine.bridge.dimensions import Dimensions
 from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.bridge.flow import SAMPLERS, guided, sample_heun
 from runkit.engine.checkpoint import read_checkpoint
@@ -17,9 +18,9 @@ B, N, S, K, E = 3, 5, 12, 4, 10
 
 def bridge(**changes):
     torch.manual_seed(0)
-    numbers = {"source_width": S, "target_width": E, "width": 16, "depth": 2, "heads": 4}
     made = DiTBridge(
-        **{**numbers, "num_soft_tokens": K, "slot_positions": True, "conditioning": "cross", **changes}
+        Dimensions(S, E, width=16, depth=2, heads=4, num_soft_tokens=K),
+        **{"slot_positions": True, "conditioning": "cross", **changes},
     )
     for number, (_, weight) in enumerate(sorted(made.named_parameters())):
         torch.manual_seed(number if weight is not getattr(made.null, "token_D", None) else 99)

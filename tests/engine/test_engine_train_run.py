@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from runkit.engine import config
+from runkit.engine.bridge.dimensions import Dimensions
 from runkit.engine.bridge.dit import DiTBridge
 from runkit.engine.checkpoint import load_into, read_checkpoint
 from runkit.engine.pair import load_frozen
@@ -56,7 +57,9 @@ def comparable(run_dir):
     """Every file's bytes, without the two things that tell the time."""
     content = {name: (run_dir / name).read_bytes() for name in files_of(run_dir)}
     del content["summary.log"]
-    content["metrics.jsonl"] = re.sub(rb'"samples_per_second": [0-9.]+', b"", content["metrics.jsonl"])
+    content["metrics.jsonl"] = re.sub(
+        rb'"(samples_per_second|peak_memory_bytes)": [0-9.]+', b"", content["metrics.jsonl"]
+    )
     return content
 
 
@@ -198,6 +201,7 @@ def test_metrics_hold_every_logged_step_in_nats(one_run):
     assert [row["step"] for row in rows] == [2, 4, 6]
     assert list(rows[0]) == [
         "step", "loss", "nll_nats", "flow", "grad_norm", "learning_rate", "rms_ratio", "samples_per_second",
+        "peak_memory_bytes",
     ]  # fmt: skip
     assert all(0.999 < row["rms_ratio"] < 1.001 for row in rows)
 
@@ -311,16 +315,8 @@ def test_an_interrupted_run_leaves_an_honest_log_and_keeps_what_was_measured(sho
 
 def test_a_checkpoint_of_another_bridge_is_not_loaded(one_run):
     run_dir, _ = one_run
-    other = DiTBridge(
-        source_width=8,
-        target_width=8,
-        width=8,
-        depth=1,
-        heads=2,
-        num_soft_tokens=2,
-        slot_positions=True,
-        conditioning="mean",
-    )
+    dimensions = Dimensions(8, 8, width=8, depth=1, heads=2, num_soft_tokens=2)
+    other = DiTBridge(dimensions, slot_positions=True, conditioning="mean")
     with pytest.raises(RunUnreadable):
         load_into(other, read_checkpoint(run_dir / "checkpoint/best.safetensors").weights)
 
@@ -341,7 +337,9 @@ def test_the_engine_prints_nothing(short_run, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", [name for name in config.preset_names() if name != "pocket"])
+@pytest.mark.parametrize(
+    "name", [name for name in config.preset_names() if name != "pocket" and not name.startswith("gsm8k")]
+)
 def test_every_preset_trains(short_run, name):
     _, result = short_run("one", preset=name)
     assert result.steps == 6

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from runkit.engine.bridge.align import SourceAlign
 from runkit.engine.bridge.conditioning import SourceEncoder, sincos
+from runkit.engine.bridge.dimensions import Dimensions
 from runkit.engine.bridge.resampler import ResamplerLayer
 
 
@@ -24,17 +25,9 @@ class Adapter(nn.Module):
         Fu et al. (2025), Cache-to-Cache, arXiv:2510.03215, for target plus gated projection.
     """
 
-    def __init__(
-        self,
-        *,
-        source_width: int,
-        target_width: int,
-        width: int,
-        depth: int,
-        heads: int,
-        align: SourceAlign | None = None,
-    ) -> None:
+    def __init__(self, dimensions: Dimensions, *, align: SourceAlign | None = None) -> None:
         super().__init__()
+        source_width, target_width, width, depth, heads, _no_slots = dimensions
         self.source = SourceEncoder(source_width=source_width, width=width, conditioning="cross", align=align)
         self.enter = nn.Linear(target_width, width)
         self.layers = nn.ModuleList(ResamplerLayer(width=width, heads=heads) for _ in range(depth))

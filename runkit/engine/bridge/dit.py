@@ -18,6 +18,7 @@ from torch.nn import functional
 from runkit.engine.bridge.align import SourceAlign
 from runkit.engine.bridge.attention import Attention
 from runkit.engine.bridge.conditioning import Condition, Conditioning, NullCondition, SourceEncoder, sincos
+from runkit.engine.bridge.dimensions import Dimensions
 from runkit.engine.bridge.flow import SAMPLERS, Method, guided
 
 _TIME_SCALE = 1000.0
@@ -38,13 +39,8 @@ class DiTBridge(nn.Module):
 
     def __init__(
         self,
+        dimensions: Dimensions,
         *,
-        source_width: int,
-        target_width: int,
-        width: int,
-        depth: int,
-        heads: int,
-        num_soft_tokens: int,
         slot_positions: bool,
         conditioning: Conditioning,
         method: Method = "euler",
@@ -52,6 +48,7 @@ class DiTBridge(nn.Module):
         align: SourceAlign | None = None,
     ) -> None:
         super().__init__()
+        source_width, target_width, width, depth, heads, num_soft_tokens = dimensions
         self.num_soft_tokens = num_soft_tokens
         self.method: Method = method
         self.guidance = guidance

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from runkit.engine.bridge.align import SourceAlign
+from runkit.engine.bridge.dimensions import Dimensions
 
 
 class LinearBridge(nn.Module):
@@ -20,19 +21,12 @@ class LinearBridge(nn.Module):
     normalised first, so their size does not matter. A question of fewer than K tokens repeats tokens.
     """
 
-    def __init__(
-        self,
-        *,
-        source_width: int,
-        target_width: int,
-        num_soft_tokens: int,
-        align: SourceAlign | None = None,
-    ) -> None:
+    def __init__(self, dimensions: Dimensions, *, align: SourceAlign | None = None) -> None:
         super().__init__()
         self.align = align
-        self.num_soft_tokens = num_soft_tokens
-        self.norm = nn.RMSNorm(source_width, eps=1e-6)
-        self.leave = nn.Linear(source_width, target_width)
+        self.num_soft_tokens = dimensions.num_soft_tokens
+        self.norm = nn.RMSNorm(dimensions.source_width, eps=1e-6)
+        self.leave = nn.Linear(dimensions.source_width, dimensions.target_width)
 
     def forward(self, states_BNS: Tensor, keep_BN: Tensor) -> Tensor:
         """Return soft tokens ``[B, K, E]`` in units of the embeddings' RMS; padding never contributes."""

@@ -13,6 +13,7 @@ from torch.nn import functional
 from runkit.engine.bridge.align import SourceAlign
 from runkit.engine.bridge.attention import Attention
 from runkit.engine.bridge.conditioning import SourceEncoder
+from runkit.engine.bridge.dimensions import Dimensions
 
 _QUERY_STD = 0.02
 _MLP_FACTOR = 8 / 3
@@ -29,18 +30,9 @@ class Resampler(nn.Module):
         Alayrac et al. (2022), Flamingo, arXiv:2204.14198, section 2.1 (keys from source and queries).
     """
 
-    def __init__(
-        self,
-        *,
-        source_width: int,
-        target_width: int,
-        width: int,
-        depth: int,
-        heads: int,
-        num_soft_tokens: int,
-        align: SourceAlign | None = None,
-    ) -> None:
+    def __init__(self, dimensions: Dimensions, *, align: SourceAlign | None = None) -> None:
         super().__init__()
+        source_width, target_width, width, depth, heads, num_soft_tokens = dimensions
         self.source = SourceEncoder(source_width=source_width, width=width, conditioning="cross", align=align)
         self.queries_KD = nn.Parameter(_QUERY_STD * torch.randn(num_soft_tokens, width))
         self.layers = nn.ModuleList(ResamplerLayer(width=width, heads=heads) for _ in range(depth))

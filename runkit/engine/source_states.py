@@ -1,0 +1,118 @@
+"""The frozen source's states of many questions, one question after another without padding; kept on disk.
+
+Legend: I items, T tokens of all questions together, B examples, N tokens of the longest question, S width of
+the concatenated hidden states, M picked tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from runkit.engine.content_cache import cached_tensors, digest_of_tokens, identity_of
+from runkit.engine.pair import FrozenModel, Prefix, States
+from runkit.engine.world import SOLO, World
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SourceStates:
+    """The states of I questions, in the source's dtype on the host."""
+
+    tokens_TS: Tensor
+    lengths_I: Tensor
+
+    def __len__(self) -> int:
+        return len(self.lengths_I)
+
+    @property
+    def width(self) -> int:
+        """S."""
+        return self.tokens_TS.shape[1]
+
+    @cached_property
+    def longest(self) -> int:
+        """N, to which every batch is padded, so that its numbers do not depend on who else is in it."""
+        return int(self.lengths_I.max())
+
+    @cached_property
+    def begins(self) -> Tensor:
+        """Where each question begins among all tokens."""
+        return self.lengths_I.cumsum(0) - self.lengths_I
+
+    def padded(self, rows: Sequence[int], *, device: torch.device) -> States:
+        """Return the states of *rows*, in their order, in fp32 on *device*, with zeros as padding."""
+        rows_B = torch.as_tensor(rows)
+        place_N = torch.arange(self.longest)
+        keep_BN = place_N < self.lengths_I[rows_B][:, None]
+        index_BN = (self.begins[rows_B][:, None] + place_N).clamp_max(len(self.tokens_TS) - 1)
+        states_BNS = self.tokens_TS[index_BN].to(device).float()
+        keep_BN = keep_BN.to(device)
+        return States(states_BNS.masked_fill_(~keep_BN[..., None], 0.0), keep_BN)
+
+    def picked(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
+        """Return single states ``[M, S]`` in fp32: token *columns* of question *rows*, pair by pair."""
+        return self.tokens_TS[self.begins[list(rows)] + torch.tensor(columns, dtype=torch.long)].float()
+
+
+def source_states(
+    source: FrozenModel,
+    texts: Sequence[Sequence[int]],
+    *,
+    layers: Sequence[int],
+    prefix: Prefix | None,
+    batch_size: int,
+    threads: int,
+    cache_dir: Path,
+    note: Callable[[str], object],
+    world: World = SOLO,
+) -> SourceStates:
+    """Return the states of tokenised *texts* at *layers*, from *cache_dir* where they were made before.
+
+    Without a prefix the first state is that of BOS; with one its own states are not kept. Batches follow a
+    plan that is a function of *batch_size* alone; several processes share them.
+
+    Raises:
+        TrainingStopped: The source has no such layer.
+        StorageFailed: The cache cannot be written.
+    """
+    key = {
+        "kind": "source states",
+        "format": _FORMAT,
+        **identity_of(source, threads=threads),
+        "texts": digest_of_tokens([list(text) for text in texts]),
+        "prefix": [] if prefix is None else list(prefix.token_ids),
+        "begin": source.special.bos,
+        "layers": list(layers),
+        "batch_size": batch_size,
+    }
+
+    def read() -> dict[str, Tensor]:
+        begin, table_VE = num_begin_tokens(source, prefix), source.embedding_table
+        lengths_I = torch.tensor([begin + len(text) for text in texts])
+        tokens_TS = torch.empty(int(lengths_I.sum()), len(layers) * table_VE.shape[1], dtype=table_VE.dtype)
+        ends = [0, *lengths_I.cumsum(0).tolist()]
+        batches = [
+            range(len(texts))[first : first + batch_size] for first in range(0, len(texts), batch_size)
+        ]
+        for rows in world.share(batches):
+            part = source.hidden_states([texts[row] for row in rows], layers=layers, prefix=prefix)
+            real_MS = part.states_BNS[part.keep_BN.to(part.states_BNS.device)]
+            tokens_TS[ends[rows.start] : ends[rows.stop]] = real_MS
+        world.fill(tokens_TS, [slice(ends[rows.start], ends[rows.stop]) for rows in batches])
+        return {"tokens_TS": tokens_TS, "lengths_I": lengths_I}
+
+    return SourceStates(
+        **cached_tensors("source states", key, read, cache_dir=cache_dir, note=note, world=world)
+    )
+
+
+def num_begin_tokens(source: FrozenModel, prefix: Prefix | None) -> int:
+    """Return how many states stand before those of a question's own tokens: that of BOS, or none."""
+    return 0 if prefix is not None or source.special.bos is None else 1
