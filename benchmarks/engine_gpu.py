@@ -41,6 +41,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
 from runkit.engine import noise
 from runkit.engine.baselines import generate_alone
 from runkit.engine.bridge import DiTBridge
+from runkit.engine.bridge.dimensions import Dimensions
 from runkit.engine.bridge.scale import Scale, median_row_rms
 from runkit.engine.evaluate import BridgeInputs, bridged_generations
 from runkit.engine.kernels import install
@@ -57,6 +58,7 @@ STEPS, EVALUATIONS = 2_000, 11
 NAIVE_ROWS = 36
 REFERENCE_SECONDS = 8_150
 """What the schedule cost the script that the project's first runs were made with, on the same GPU."""
+WIDTH = 4096
 BRIDGE = {"width": 512, "depth": 6, "heads": 8}
 TRAIN_SAMPLER, EVAL_SAMPLER = 4, 8
 
@@ -128,7 +130,7 @@ def frozen(known: Any, *, fast: bool) -> FrozenModel:
 def pair() -> tuple[FrozenModel, FrozenModel]:
     """Return source and target, of the shapes of Mistral-7B-v0.3 and Llama-3.1-8B."""
     common = {
-        "hidden_size": 4096,
+        "hidden_size": WIDTH,
         "intermediate_size": 14336,
         "num_hidden_layers": 32,
         "num_attention_heads": 32,
@@ -176,14 +178,8 @@ def states(source: FrozenModel, problems: Problems, prefix: Any) -> SourceStates
 def new_bridge(num_slots: int) -> DiTBridge:
     """Return a bridge in the middle of training: nothing is zero any more."""
     torch.manual_seed(0)
-    bridge = DiTBridge(
-        source_width=8192,
-        target_width=4096,
-        num_soft_tokens=num_slots,
-        slot_positions=True,
-        conditioning="cross",
-        **BRIDGE,
-    )
+    dimensions = Dimensions(source_width=2 * WIDTH, target_width=WIDTH, num_soft_tokens=num_slots, **BRIDGE)
+    bridge = DiTBridge(dimensions, slot_positions=True, conditioning="cross")
     with torch.no_grad():
         for weight in bridge.parameters():
             if not weight.any():
@@ -295,7 +291,7 @@ def measure(
         states=states(source, test, source_prefix),
         noise_IKE=noise.batch_noise(
             run_seed=1, split="test", item_ids=[str(row) for row in range(ITEMS)], draw=0,
-            shape=(num_slots, 4096), std=1.0,
+            shape=(num_slots, WIDTH), std=1.0,
         ),
         target_texts=test.questions,
         prefix=prefix,
@@ -361,11 +357,11 @@ def naive(num_slots: int, source: FrozenModel, target: FrozenModel, results: Res
     prompt = torch.randint(10, 30_000, (NAIVE_ROWS, longest), device="cuda")
     seen = torch.ones_like(prompt)
     table = target.embedding_table
-    read = torch.randn(NAIVE_ROWS, 200, 8192, device="cuda")
+    read = torch.randn(NAIVE_ROWS, 200, 2 * WIDTH, device="cuda")
     kept = torch.ones(NAIVE_ROWS, 200, dtype=torch.bool, device="cuda")
 
     def soft(rows: int, steps: int) -> Tensor:
-        drawn = torch.randn(rows, num_slots, 4096, device="cuda")
+        drawn = torch.randn(rows, num_slots, WIDTH, device="cuda")
         with torch.autocast("cuda", dtype=torch.bfloat16):
             said: Tensor = bridge(read[:rows], kept[:rows], drawn, steps=steps)
         return (0.01 * said).to(table.dtype)

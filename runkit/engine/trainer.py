@@ -324,7 +324,9 @@ class Trainer:
         shapes = tuple(one.shape for one in inputs)
         if shapes not in state.passes:
             whole = BridgePass(bridge, steps=self.sampler_steps, table_VE=self.target.embedding_table)
-            is_recorded = self.target.kernels is not None and not state.passes  # a recording keeps its memory
+            is_recorded = (
+                self.runs_ahead and self.target.kernels is not None and not state.passes
+            )  # a recording keeps its memory
             state.passes[shapes] = recorded(whole, inputs) if is_recorded else whole
         return state.passes[shapes](*inputs)
 
