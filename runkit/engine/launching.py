@@ -34,8 +34,9 @@ def launch(arguments: Sequence[str], *, num_processes: int) -> LaunchEnd:
     When one of them fails, the others are asked to end and, half a minute later, made to. Ctrl-C and
     SIGTERM go to all of them. Connections stay on the loopback interface.
     """
-    # its records repeat for one's terminal what the returned value says in one line
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed")]:
+        # records of the launcher repeat at length what the returned value says in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does; compute.threads decides later
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     with tempfile.TemporaryDirectory() as folder:
