@@ -251,7 +251,8 @@ def table(result: dict[str, Any]) -> str:
         f"## {known['date']} · A training step with 1 and {count} processes",
         "",
         f"{count} processes, {known['device']}, {known['backend']}, torch {known['torch']}, "
-        f"Python {known['python']}, shapes of {known['shape']}, random weights; medians of {len(result['cases'][0]['strong'])} rounds, "
+        f"Python {known['python']}, shapes of {known['shape']}, random weights; "
+        f"medians of {len(result['cases'][0]['strong'])} rounds, "
         "smallest and largest ratio in brackets.",
         "",
         f"| K | b | s alone, b | s alone, {count} b | s together, {count} b | adding up, ms "
