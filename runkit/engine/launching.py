@@ -67,15 +67,18 @@ class Failure(NamedTuple):
     """Negative: the signal."""
     cause: str
     """What it said itself, if it could."""
+    noticed_at: int = 0
+    """Seconds since the epoch."""
 
 
 def first_end(failures: Mapping[int, Failure]) -> LaunchEnd:
-    """Return the end that explains the others: a killed process, else the lowest rank that gave a cause.
+    """Return the end that explains the others: the first killed process, else the lowest rank with a cause.
 
-    Processes that lost another one name its rank and its cause, so that any word explains.
+    Processes that lost another one name its rank and its cause, so that any word explains. One that waits for
+    a GPU cannot hear that it should end, and is killed after the one it waits for.
     """
     asked_to_end = {-signal.SIGTERM, -signal.SIGINT}
-    for rank, failure in sorted(failures.items()):
+    for rank, failure in sorted(failures.items(), key=lambda one: (one[1].noticed_at, one[0])):
         if failure.exit_code < 0 and failure.exit_code not in asked_to_end and not failure.cause:
             return LaunchEnd("failed", rank, f"ended by {_signal_name(-failure.exit_code)}", is_killed=True)
     for rank, failure in sorted(failures.items()):
@@ -87,7 +90,7 @@ def first_end(failures: Mapping[int, Failure]) -> LaunchEnd:
 
 def _failure(failure: Any) -> Failure:
     said = failure.error_file_data.get("message") if isinstance(failure.error_file_data, dict) else None
-    return Failure(failure.exitcode, said["message"] if isinstance(said, dict) else "")
+    return Failure(failure.exitcode, said["message"] if isinstance(said, dict) else "", failure.timestamp)
 
 
 def _signal_name(number: int) -> str:

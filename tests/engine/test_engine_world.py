@@ -188,6 +188,8 @@ def test_a_killed_process_explains_the_others_and_else_the_first_word_does():
     killed, asked = Failure(-9, ""), Failure(-15, "")
     said = Failure(2, "rank 1 died without a word, as a killed process does")
     assert first_end({0: said, 1: killed}) == LaunchEnd("failed", 1, "ended by SIGKILL", is_killed=True)
+    waiting = {0: Failure(-9, "", noticed_at=31), 1: Failure(-9, "", noticed_at=1)}
+    assert first_end(waiting) == LaunchEnd("failed", 1, "ended by SIGKILL", is_killed=True)
     assert first_end({0: asked, 1: Failure(2, "RuntimeError: no")}).cause == "RuntimeError: no"
     assert first_end({0: asked, 1: Failure(1, "")}).rank == 0
     assert first_end({1: Failure(1, "")}).cause == "ended with exit status 1 without a word"
