@@ -15,6 +15,7 @@ Writes ``scaling.json`` and ``scaling.md``; medians over the rounds, ratios roun
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -190,10 +191,13 @@ def measure_case(
     }
     together = replace(alone[world.size * batch], world=world)
     bridge = new_bridge(shape, soft_tokens, device)
-    state = together.start(bridge, weight_decay=0.01)
+    states = {  # one each: what rank 0 does alone must not move the bridge of all
+        id(of): of.start(copy.deepcopy(bridge), weight_decay=0.01) for of in (*alone.values(), together)
+    }
+    bridge = states[id(together)].bridge
 
     def steps(of: Trainer) -> Callable[[], object]:
-        return lambda: [of.advance(state) for _ in range(shape.steps)]
+        return lambda: [of.advance(states[id(of)]) for _ in range(shape.steps)]
 
     def only_main(of: Trainer) -> float:
         taken = seconds(steps(of), device) / shape.steps if world.is_main else 0.0
