@@ -126,6 +126,21 @@ def test_two_processes_train_the_runs_that_one_trains(tmp_path, cache_dir, probl
                 torch.testing.assert_close(here[name], there[name], rtol=1e-4, atol=2e-5)
 
 
+def test_two_processes_are_one_in_two_passes_to_the_last_bit(tmp_path, cache_dir):
+    overrides = [*SHORT, *TERMS, "train.steps=12"]
+    assert together("train_all", tmp_path, ("pocket", overrides)) == LaunchEnd("done")
+    passes = with_overrides(load_preset("pocket"), [*overrides, "compute.gradient_accumulation_steps=2"])
+    alone, _ = trained(tmp_path / "alone", passes, cache_dir, preset=None)
+    assert losses(tmp_path / "0") == losses(alone)
+    assert dumps(tmp_path / "0") == dumps(alone)
+    for role in ("best", "last"):
+        here, there = (
+            read_checkpoint(run / "checkpoint" / f"{role}.safetensors").weights
+            for run in (tmp_path / "0", alone)
+        )
+        assert all(torch.equal(here[name], there[name]) for name in {*here, *there})
+
+
 def test_the_cause_of_another_process_is_the_last_line_of_the_log(tmp_path):
     end = together("fail_in_rank_1", tmp_path, ("pocket", list(SHORT)))
     assert end == LaunchEnd("failed", 0, "rank 1: MemoryError: out of cheese")
