@@ -255,6 +255,13 @@ class Trainer:
         if not self.runs_ahead:
             _assert_finite({name: term.item() for name, term in terms.items()}, step)
 
+    def _batch(self, step: int) -> tuple[list[int], int]:
+        """Return the pool rows of *step*, of all processes together, and the draw of their noise."""
+        rows, epoch = batch_rows(
+            step - 1, pool_items=len(self.pool.item_ids), batch_size=self.batch_size, run_seed=self.run_seed
+        )
+        return rows, noise.EVALUATION_DRAW + 1 + epoch
+
     def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
         return sum(
             (getattr(self.weights, name) * term for name, term in terms.items()),

@@ -66,10 +66,22 @@ class World:
         return list(things[self.rank :: self.size])
 
     def add_up(self, values: Tensor) -> None:
-        """Replace *values* by their sum over all processes, the same to the last bit in each of them."""
-        if self.size > 1:
-            with self._together():
+        """Replace *values* by their sum over all processes, the same to the last bit in each of them.
+
+        On the CPU the sum is in the order of ranks, as one process in as many passes adds, to the last bit;
+        gloo and NCCL have an order of their own.
+        """
+        if self.size == 1:
+            return
+        with self._together():
+            if values.device.type != "cpu":
                 torch.distributed.all_reduce(values)
+                return
+            parts = [torch.empty_like(values) for _ in range(self.size)]
+            torch.distributed.all_gather(parts, values)
+        values.zero_()
+        for part in parts:
+            values += part
 
     def total(self, count: int) -> int:
         """Return the sum of *count* over all processes."""
