@@ -20,8 +20,10 @@ from runkit.engine.checkpoint import load_into, snapshot, weights_sha256, write_
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import Counts, Scored, count, derangement, read_generations, score
 from runkit.engine.launched import cause_of
+from runkit.engine.memory import enough_memory
 from runkit.engine.pair import FrozenModel, assert_frozen
 from runkit.engine.preparation import Measured, Prepared, bridged, new_bridge, prepare
+from runkit.engine.recorded import difference_from
 from runkit.engine.reporter import Reporter
 from runkit.engine.resumption import STATE, SavedState, read_state, restore, saved_state, write_state
 from runkit.engine.run_files import RunFiles, accuracy_line
@@ -136,7 +138,8 @@ def resume(
     files, at = RunFiles(run_dir, is_writer=world.is_main), _At()
     saved = world.from_main(lambda: read_state(run_dir / STATE))
     if saved.config_digest != configuration.digest(config):
-        raise RunUnreadable(f"{STATE.name} of {run_dir.name} was written under another configuration")
+        differing = difference_from(config, saved.config_digest, run_dir)
+        raise RunUnreadable(f"{STATE.name} of {run_dir.name} is of another configuration: {differing}")
     if world.is_main:
         files.assert_reaches(saved.sizes)
     with fixed_arithmetic(config.compute.threads):
@@ -308,7 +311,8 @@ class _Run:
         )
 
     def _step(self, window: _Window) -> None:
-        report = self.prepared.trainer.advance(self.state)
+        with enough_memory("training step", doing=f"training step {self.state.step + 1}"):
+            report = self.prepared.trainer.advance(self.state)
         step, every = self.state.step, self.config.train.log_every_steps
         self.at.step = step
         window.losses.append(report.loss)
