@@ -34,8 +34,9 @@ def launch(arguments: Sequence[str], *, num_processes: int) -> LaunchEnd:
     When one of them fails, the others are asked to end and, half a minute later, made to. Ctrl-C and
     SIGTERM go to all of them. Connections stay on the loopback interface.
     """
-    # its records repeat for one's terminal what the returned value says in one line
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed")]:
+        # records of the launcher repeat at length what the returned value says in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does; compute.threads decides later
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     with tempfile.TemporaryDirectory() as folder:
@@ -66,15 +67,18 @@ class Failure(NamedTuple):
     """Negative: the signal."""
     cause: str
     """What it said itself, if it could."""
+    noticed_at: int = 0
+    """Seconds since the epoch."""
 
 
 def first_end(failures: Mapping[int, Failure]) -> LaunchEnd:
-    """Return the end that explains the others: a killed process, else the lowest rank that gave a cause.
+    """Return the end that explains the others: the first killed process, else the lowest rank with a cause.
 
-    Processes that lost another one name its rank and its cause, so that any word explains.
+    Processes that lost another one name its rank and its cause, so that any word explains. One that waits for
+    a GPU cannot hear that it should end, and is killed after the one it waits for.
     """
     asked_to_end = {-signal.SIGTERM, -signal.SIGINT}
-    for rank, failure in sorted(failures.items()):
+    for rank, failure in sorted(failures.items(), key=lambda one: (one[1].noticed_at, one[0])):
         if failure.exit_code < 0 and failure.exit_code not in asked_to_end and not failure.cause:
             return LaunchEnd("failed", rank, f"ended by {_signal_name(-failure.exit_code)}", is_killed=True)
     for rank, failure in sorted(failures.items()):
@@ -86,7 +90,7 @@ def first_end(failures: Mapping[int, Failure]) -> LaunchEnd:
 
 def _failure(failure: Any) -> Failure:
     said = failure.error_file_data.get("message") if isinstance(failure.error_file_data, dict) else None
-    return Failure(failure.exitcode, said["message"] if isinstance(said, dict) else "")
+    return Failure(failure.exitcode, said["message"] if isinstance(said, dict) else "", failure.timestamp)
 
 
 def _signal_name(number: int) -> str:

@@ -52,25 +52,19 @@ def part_of_each_term(
 def add_up(world: World, terms: Mapping[str, Tensor], bridge: Bridge) -> dict[str, Tensor]:
     """Return *terms* summed over all processes and do the same to the gradients of *bridge*, at once.
 
-    A weight that has no gradient in any process is left without one, as the optimiser then skips it.
+    Which terms there are and which weights have a gradient is the same in all processes: a configuration
+    decides it. The host waits for nothing here.
     """
     if world.size == 1:
         return dict(terms)
-    weights = [weight for weight in bridge.parameters() if weight.requires_grad]
-    gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
-    has_gradient = torch.tensor([float(weight.grad is not None) for weight in weights])
-    names = list(terms)
-    parts = [
-        torch.stack([terms[name].float() for name in names]),
-        has_gradient.to(gradients[0]),
-        *(gradient.flatten() for gradient in gradients),
-    ]
+    gradients = [weight.grad for weight in bridge.parameters() if weight.grad is not None]
+    parts = [torch.stack([term.float() for term in terms.values()]), *(one.flatten() for one in gradients)]
     whole = torch.cat(parts)
     world.add_up(whole)
-    values, counts, *summed = torch.split(whole, [len(part) for part in parts])
-    for weight, gradient, count in zip(weights, summed, counts.tolist(), strict=True):
-        weight.grad = gradient.view_as(weight) if count else None
-    return dict(zip(names, values, strict=True))
+    values, *summed = torch.split(whole, [len(part) for part in parts])
+    for gradient, total in zip(gradients, summed, strict=True):
+        gradient.copy_(total.view_as(gradient))
+    return dict(zip(terms, values, strict=True))
 
 
 def _counts(rows: Sequence[int], pool: TrainingPool, supervision: Supervision) -> dict[str, int]:

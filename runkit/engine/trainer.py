@@ -145,10 +145,7 @@ class Trainer:
         """
         assert state.bridge.training, "the bridge is not in training mode"
         step = state.step + 1
-        rows, epoch = batch_rows(
-            step - 1, pool_items=len(self.pool.item_ids), batch_size=self.batch_size, run_seed=self.run_seed
-        )
-        draw = noise.EVALUATION_DRAW + 1 + epoch
+        rows, draw = self._batch(step)
         learning_rate = self.schedule.at(step)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -173,6 +170,13 @@ class Trainer:
             learning_rate=learning_rate,
             rms_ratio=rms_ratio,
         )
+
+    def _batch(self, step: int) -> tuple[list[int], int]:
+        """Return the pool rows of *step*, of all processes together, and the draw of their noise."""
+        rows, epoch = batch_rows(
+            step - 1, pool_items=len(self.pool.item_ids), batch_size=self.batch_size, run_seed=self.run_seed
+        )
+        return rows, noise.EVALUATION_DRAW + 1 + epoch
 
     def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
         return sum(
