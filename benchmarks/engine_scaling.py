@@ -31,13 +31,15 @@ from typing import Any, NamedTuple
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from runkit.engine.bridge import DiTBridge
+from runkit.engine.bridge import Dimensions, DiTBridge
 from runkit.engine.bridge.scale import Scale, median_row_rms
+from runkit.engine.kernels import install
 from runkit.engine.launched import launched, tell_launcher
 from runkit.engine.launching import launch
-from runkit.engine.pair import FrozenModel, States
+from runkit.engine.pair import FrozenModel
 from runkit.engine.prompts import SpecialTokens
 from runkit.engine.shares import add_up
+from runkit.engine.source_states import SourceStates
 from runkit.engine.supervision import Supervision
 from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
 from runkit.engine.world import World, joined
@@ -78,7 +80,7 @@ SHAPES = {
         source_tokens=120,
         text_tokens=120,
         answer_tokens=130,
-        cases=((2048, 2), (128, 2), (128, 16)),
+        cases=((2048, 2), (128, 2), (128, 8)),
         steps=5,
     ),
     "small": Shape(
@@ -112,7 +114,8 @@ def frozen_target(shape: Shape, device: torch.device) -> FrozenModel:
         model = LlamaForCausalLM._from_config(LlamaConfig(**shape.model), attn_implementation="sdpa")
     torch.set_default_dtype(torch.float32)
     model.eval().requires_grad_(False)
-    return FrozenModel("random", None, model, None, SpecialTokens(bos=1, eos=2, pad=0))
+    kernels = install(model, compiled=True) if device.type == "cuda" else None
+    return FrozenModel("random", None, model, None, SpecialTokens(bos=1, eos=2, pad=0), kernels=kernels)
 
 
 def trainer(shape: Shape, target: FrozenModel, *, soft_tokens: int, batch_size: int) -> Trainer:
@@ -124,16 +127,17 @@ def trainer(shape: Shape, target: FrozenModel, *, soft_tokens: int, batch_size: 
         drawn = torch.randint(3, vocabulary, (items, length), generator=generator)
         return tuple(tuple(row) for row in drawn.tolist())
 
-    states = torch.randn(items, shape.source_tokens, shape.source_width, generator=generator).to(shape.dtype)
+    num_tokens = items * shape.source_tokens
+    states = torch.randn(num_tokens, shape.source_width, generator=generator).to(shape.dtype)
     return Trainer(
         target=target,
         pool=TrainingPool(
             item_ids=tuple(map(str, range(items))),
-            states=States(states, torch.ones(items, shape.source_tokens, dtype=torch.bool)),
+            states=SourceStates(states, torch.full((items,), shape.source_tokens)),
             target_texts=rows(shape.text_tokens),
             answers=rows(shape.answer_tokens),
             teacher_ids=rows(soft_tokens),
-            question_lengths=(),
+            question_spans=(),
         ),
         weights=Weights(
             nll=1.0, flow=0.0, prompt_alignment=0.0, kl=0.0, info_nce=0.0, format=0.0, decode=0.0
@@ -156,14 +160,13 @@ def trainer(shape: Shape, target: FrozenModel, *, soft_tokens: int, batch_size: 
 def new_bridge(shape: Shape, soft_tokens: int, device: torch.device) -> DiTBridge:
     """Return the same bridge in every process."""
     torch.manual_seed(2)
-    return DiTBridge(
+    dimensions = Dimensions(
         source_width=shape.source_width,
         target_width=shape.model["hidden_size"],
         num_soft_tokens=soft_tokens,
-        slot_positions=True,
-        conditioning="cross",
         **shape.bridge,
-    ).to(device)
+    )
+    return DiTBridge(dimensions, slot_positions=True, conditioning="cross").to(device)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -281,6 +284,7 @@ def work(arguments: argparse.Namespace) -> None:
     """Measure, in each of the processes; rank 0 writes."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as runs have it
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.set_num_threads(1)
     name, shape = arguments.shapes, SHAPES[arguments.shapes]
     place = launched()

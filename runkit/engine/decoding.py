@@ -26,7 +26,7 @@ _COLUMNS = 64
 class Decoding:
     """The rows of one batch between their prompts and their last tokens.
 
-    Rows that the caller drops leave the batch when half of it is gone: the others move together, and a new
+    Rows that the caller drops leave the batch when half of it can go: the others move together, and a new
     graph is recorded for them.
     """
 
@@ -83,17 +83,24 @@ class Decoding:
             self.graph = self._record()
         self.graph.replay()
 
-    def drop_all_but(self, rows: Sequence[int]) -> bool:
-        """Let only *rows* go on, where that is worth it; say whether it was done."""
-        if len(rows) > len(self.token_B) // 2 or len(self.token_B) <= _FEWEST_ROWS:
-            return False
-        going_B = torch.tensor(rows, device=self.token_B.device)
+    def drop_all_but(self, rows: Sequence[int]) -> list[int]:
+        """Let half of the rows go on, *rows* among them, where that is possible and worth it.
+
+        Returns:
+            The rows that go on; an empty list where nothing was done.
+        """
+        half = len(self.token_B) // 2
+        if len(rows) > half or half < _FEWEST_ROWS:
+            return []
+        others = [row for row in range(len(self.token_B)) if row not in set(rows)]
+        going = [*rows, *others[: half - len(rows)]]  # always half, as kernels are compiled for a number
+        going_B = torch.tensor(going, device=self.token_B.device)
         self.graph = None
         for keys_BGTd, values_BGTd in self.kept:
-            keys_BGTd[: len(rows)] = keys_BGTd[going_B]
-            values_BGTd[: len(rows)] = values_BGTd[going_B]
+            keys_BGTd[:half] = keys_BGTd[going_B]
+            values_BGTd[:half] = values_BGTd[going_B]
         self.token_B, self.last_B = self.token_B[going_B], self.last_B[going_B]
-        return True
+        return going
 
     def _step(self) -> None:
         embedded_B1E = self.model.get_input_embeddings()(self.token_B)[:, None]
@@ -149,8 +156,8 @@ def decode(
             if len(over) == len(embedded_BTE):
                 return
             places = [place for place, row in enumerate(alive) if row not in over]
-            if step + 1 < max_new_tokens and decoding.drop_all_but(places):
-                alive = [alive[place] for place in places]
+            if step + 1 < max_new_tokens and (going := decoding.drop_all_but(places)):
+                alive = [alive[place] for place in going]
                 fetched = _fetch(decoding.token_B)
 
 

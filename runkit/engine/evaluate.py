@@ -26,10 +26,11 @@ from runkit.engine.bridge.scale import Scale
 from runkit.engine.injection import Soft, Span, adapter_says, bridge_precision, bridged_input, raw_slots
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
 from runkit.engine.source_states import SourceStates
+from runkit.engine.staging import Staged, staged
 from runkit.engine.tasks.base import Item, Outcome, Task, before_stop, outcome
 from runkit.engine.world import SOLO, World
 
-_ROWS_AT_ONCE = 16
+_ROWS_AT_ONCE = 8
 
 
 class Counts(NamedTuple):
@@ -146,15 +147,38 @@ def _slots(
 ) -> Tensor:
     """Return the soft tokens of *rows*, on a GPU a few rows at a time: noise and path are wide and fp32."""
     table_VE = target.embedding_table
-    at_once = len(rows) if table_VE.device.type == "cpu" else _ROWS_AT_ONCE
-    parts = []
-    for first in range(0, len(rows), at_once):
-        some = rows[first : first + at_once]
-        states = pick(inputs.states, [read[row] for row in some], device=table_VE.device)
+    device = table_VE.device
+    at_once = len(rows) if device.type == "cpu" else _ROWS_AT_ONCE
+    parts = [rows[first : first + at_once] for first in range(0, len(rows), at_once)]
+    said = []
+    for some, noise_BKE in zip(parts, _noise(inputs.noise_IKE, parts, device), strict=True):
+        states = pick(inputs.states, [read[row] for row in some], device=device)
         with bridge_precision(table_VE):
-            raw_BKE = raw_slots(bridge, states, inputs.noise_IKE, some, steps=steps)
-        parts.append(scale(raw_BKE).to(table_VE.dtype))
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+            raw_BKE = raw_slots(bridge, states, noise_BKE, range(len(some)), steps=steps)
+        said.append(scale(raw_BKE).to(table_VE.dtype))
+    return said[0] if len(said) == 1 else torch.cat(said)
+
+
+def _noise(
+    noise_IKE: Tensor | None, parts: Sequence[Sequence[int]], device: torch.device
+) -> Iterator[Tensor | None]:
+    """Give the noise of each part on *device*; for a GPU the next part is gathered meanwhile."""
+    if noise_IKE is None or device.type == "cpu":
+        yield from (None if noise_IKE is None else noise_IKE[list(part)] for part in parts)
+        return
+
+    def begun(part: Sequence[int]) -> Staged:
+        def fill(row_KE: Tensor, number: int) -> None:
+            row_KE.copy_(noise_IKE[part[number]])
+
+        return staged((len(part), *noise_IKE.shape[1:]), fill)
+
+    following = begun(parts[0])
+    for part in (*parts[1:], None):
+        here = following
+        if part is not None:
+            following = begun(part)
+        yield here.on(device)
 
 
 def read_generations(

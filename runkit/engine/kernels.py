@@ -214,7 +214,7 @@ def newest_attends(
 
 @lru_cache(maxsize=1)
 def _newest_compiled() -> Callable[..., Tensor]:
-    return torch.compile(newest_attends)
+    return torch.compile(newest_attends, dynamic=False)
 
 
 def _causal(
@@ -235,6 +235,7 @@ def _causal_compiled(
     """Return what :func:`_causal` does, in a kernel whose gradients repeat bit for bit.
 
     On an H200 it is faster than flash attention in its deterministic mode; cuDNN's gradients do not repeat.
+    It is compiled for each shape, since a kernel for any shape takes half as long again.
     """
     length, behind = query_BHTd.shape[2], key_BGTd.shape[2] - query_BHTd.shape[2]
     behind += 0 if prefix is None else prefix[0].shape[2]
@@ -253,7 +254,7 @@ def _causal_compiled(
 
 @lru_cache(maxsize=1)
 def _flex_compiled() -> Callable[..., Tensor]:
-    return torch.compile(flex_attention)
+    return torch.compile(flex_attention, dynamic=False)
 
 
 @lru_cache(maxsize=_SHAPES)

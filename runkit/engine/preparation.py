@@ -25,6 +25,7 @@ from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, Scored, bridged_generations, score
 from runkit.engine.injection import Span
 from runkit.engine.launched import Launched
+from runkit.engine.memory import enough_memory
 from runkit.engine.origin import EMBEDDED
 from runkit.engine.pair import (
     FrozenModel,
@@ -202,9 +203,11 @@ def _load_pair(config: TrainConfig, world: World) -> tuple[FrozenModel, FrozenMo
     place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
     _check_memory(limits.weight_bytes(*shapes), place, world)
     plain = config.compute.kernels == "plain"
-    source, target = (
-        load_frozen(name, revision=at, dtype=pair.dtype, device=device, plain=plain) for name, at in roles
-    )
+    loaded = []
+    for role, (name, at) in zip(("source", "target"), roles, strict=True):
+        with enough_memory(f"{role} weights", doing=f"loading {name}"):
+            loaded.append(load_frozen(name, revision=at, dtype=pair.dtype, device=device, plain=plain))
+    source, target = loaded
     return source, target
 
 
@@ -225,19 +228,20 @@ def bridged(
     states_from: Sequence[int] | None = None,
 ) -> list[Generation]:
     """Return what the bridged target writes for *inputs*, as *config* says that evaluations are made."""
-    return bridged_generations(
-        bridge,
-        prepared.target,
-        inputs,
-        states_from=states_from,
-        steps=config.sampler.eval_steps,
-        scale=prepared.scale,
-        batch_size=config.eval.batch_size,
-        max_new_tokens=config.eval.max_new_tokens,
-        padded=config.eval.batches == "padded",
-        stops=prepared.task.stops,
-        world=prepared.trainer.world,
-    )
+    with enough_memory("evaluation", doing="an evaluation"):
+        return bridged_generations(
+            bridge,
+            prepared.target,
+            inputs,
+            states_from=states_from,
+            steps=config.sampler.eval_steps,
+            scale=prepared.scale,
+            batch_size=config.eval.batch_size,
+            max_new_tokens=config.eval.max_new_tokens,
+            padded=config.eval.batches == "padded",
+            stops=prepared.task.stops,
+            world=prepared.trainer.world,
+        )
 
 
 @dataclass(frozen=True)
@@ -330,19 +334,20 @@ class _Builder:
         questions = [opening + item.question + instruction for item in items]
 
         def alone(frozen: FrozenModel, prompts: Sequence[str], prefix: Prefix | None) -> list[Scored]:
-            generations = cached_alone(
-                frozen,
-                prompts,
-                batch_size=self.config.eval.batch_size,
-                max_new_tokens=self.config.eval.max_new_tokens,
-                threads=self.config.compute.threads,
-                cache_dir=self.cache_dir,
-                note=self.note,
-                padded=self.config.eval.batches == "padded",
-                prefix=prefix,
-                stops=self.task.stops,
-                world=self.world,
-            )
+            with enough_memory("evaluation", doing=f"generating with {frozen.name} alone"):
+                generations = cached_alone(
+                    frozen,
+                    prompts,
+                    batch_size=self.config.eval.batch_size,
+                    max_new_tokens=self.config.eval.max_new_tokens,
+                    threads=self.config.compute.threads,
+                    cache_dir=self.cache_dir,
+                    note=self.note,
+                    padded=self.config.eval.batches == "padded",
+                    prefix=prefix,
+                    stops=self.task.stops,
+                    world=self.world,
+                )
             return score(self.task, frozen, items, generations)
 
         controls = {}
@@ -385,17 +390,18 @@ class _Builder:
         Where there are worked examples, the source reads them before the question; their states are not kept.
         """
         prefix = self.source_prefix
-        return source_states(
-            self.source,
-            [self.source.encode(self.wording.opening + item.question) for item in items],
-            layers=self.layers,
-            prefix=prefix,
-            batch_size=_STATES_BATCH if prefix is None else self.config.eval.batch_size,
-            threads=self.config.compute.threads,
-            cache_dir=self.cache_dir,
-            note=self.note,
-            world=self.world,
-        )
+        with enough_memory("source states", doing=f"reading questions with {self.source.name}"):
+            return source_states(
+                self.source,
+                [self.source.encode(self.wording.opening + item.question) for item in items],
+                layers=self.layers,
+                prefix=prefix,
+                batch_size=_STATES_BATCH if prefix is None else self.config.eval.batch_size,
+                threads=self.config.compute.threads,
+                cache_dir=self.cache_dir,
+                note=self.note,
+                world=self.world,
+            )
 
     def target_texts(self, items: Sequence[Item]) -> tuple[tuple[int, ...], ...]:
         mode, instruction = self.config.prompt.mode, self.config.prompt.instruction
@@ -513,17 +519,18 @@ class _Builder:
         full_text = bank = starts = None
         if loss.kl_weight > 0:
             opening, instruction = self.wording.opening, self.config.prompt.instruction
-            full_text = full_text_teacher(
-                target,
-                [target.encode(opening + item.question + instruction) for item in items],
-                answers,
-                prefix=self.target_prefix,
-                batch_size=self.config.eval.batch_size,
-                threads=self.config.compute.threads,
-                cache_dir=self.cache_dir,
-                note=self.note,
-                world=self.world,
-            )
+            with enough_memory("evaluation", doing="asking the teacher of kl"):
+                full_text = full_text_teacher(
+                    target,
+                    [target.encode(opening + item.question + instruction) for item in items],
+                    answers,
+                    prefix=self.target_prefix,
+                    batch_size=self.config.eval.batch_size,
+                    threads=self.config.compute.threads,
+                    cache_dir=self.cache_dir,
+                    note=self.note,
+                    world=self.world,
+                )
         if loss.info_nce_weight > 0:
             bank = question_bank(target.embedding_table, [target.encode(item.question) for item in items])
         if loss.format_weight > 0:

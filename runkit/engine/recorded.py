@@ -48,6 +48,35 @@ def read_recorded(run_dir: Path) -> RecordedConfig:
     return RecordedConfig(config, content)
 
 
+def difference_from(config: TrainConfig, digest: str, run_dir: Path) -> str:
+    """Return in which keys the configuration of *digest*, which a file in *run_dir* names, is not *config*.
+
+    A checkpoint holds no more of its configuration than the digest, so the run that it belongs to is looked
+    for beside *run_dir*.
+    """
+    for path in sorted(run_dir.parent.glob(f"*/{CONFIG_FILE}")):
+        try:
+            content = json.loads(path.read_bytes())
+            if content["digest"] == digest:
+                owner = f"in {path.parent.name!r}, to which it belongs"
+                differing = _differing(
+                    configuration.effective(config), content["effective"], "in this run", owner
+                )
+                return ", ".join(differing)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    ours = configuration.digest(config)
+    return f"its digest is {digest[:12]}…, this run's is {ours[:12]}…, and no run beside it has the first"
+
+
+def _differing(ours: Mapping[str, object], theirs: Mapping[str, object], here: str, there: str) -> list[str]:
+    return [
+        f"{key} ({ours.get(key, 'not set')!r} {here}, {theirs.get(key, 'not set')!r} {there})"
+        for key in {**ours, **theirs}
+        if ours.get(key) != theirs.get(key)
+    ]
+
+
 def assert_same(recorded: TrainConfig, asked: TrainConfig, *, run_id: str) -> None:
     """Do nothing if both configurations have the same effect.
 
@@ -55,11 +84,7 @@ def assert_same(recorded: TrainConfig, asked: TrainConfig, *, run_id: str) -> No
         UsageError: They differ; names each key with both values.
     """
     ours, theirs = configuration.effective(recorded), configuration.effective(asked)
-    differing = [
-        f"{key} ({ours.get(key, 'inert')!r} in the run, {theirs.get(key, 'inert')!r} asked for)"
-        for key in {**ours, **theirs}
-        if ours.get(key) != theirs.get(key)
-    ]
+    differing = _differing(ours, theirs, "in the run", "asked for")
     if differing:
         raise UsageError(
             f"run {run_id!r} was started with another configuration: {', '.join(differing)}; "

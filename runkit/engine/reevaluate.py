@@ -19,6 +19,7 @@ from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import BridgeInputs, score
 from runkit.engine.pair import Generation
 from runkit.engine.preparation import Measured, Prepared, bridged, new_bridge, prepare
+from runkit.engine.recorded import difference_from
 from runkit.engine.tasks.base import outcome
 from runkit.engine.train_run import BEST, LAST, assert_as_recorded, fixed_arithmetic, identities
 from runkit.errors import RunUnreadable, UsageError
@@ -69,10 +70,11 @@ def evaluate_again(
         UsageError: Several draws are asked of a bridge that starts from no noise.
     """
     checkpoint = read_checkpoint(run_dir / {"best": BEST, "last": LAST}[role])
-    if checkpoint.config_digest != configuration.digest(config) or checkpoint.role != role:
-        raise RunUnreadable(
-            f"{role}.safetensors of {run_dir.name} is not the {role} checkpoint of its configuration"
-        )
+    if checkpoint.config_digest != configuration.digest(config):
+        differing = difference_from(config, checkpoint.config_digest, run_dir)
+        raise RunUnreadable(f"{role}.safetensors of {run_dir.name} is of another configuration: {differing}")
+    if checkpoint.role != role:
+        raise RunUnreadable(f"{role}.safetensors of {run_dir.name} holds the {checkpoint.role} checkpoint")
     with fixed_arithmetic(config.compute.threads):
         prepared = prepare(config, cache_dir=cache_dir, note=note)
         assert_as_recorded(recorded, identities(config, prepared), run_dir.name)

@@ -20,14 +20,18 @@ from runkit.engine.checkpoint import load_into, snapshot, weights_sha256, write_
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import Counts, Scored, count, derangement, read_generations, score
 from runkit.engine.launched import cause_of
+from runkit.engine.memory import enough_memory
 from runkit.engine.pair import FrozenModel, assert_frozen
 from runkit.engine.preparation import Measured, Prepared, bridged, new_bridge, prepare
+from runkit.engine.recorded import difference_from
 from runkit.engine.reporter import Reporter
 from runkit.engine.resumption import STATE, SavedState, read_state, restore, saved_state, write_state
 from runkit.engine.run_files import RunFiles, accuracy_line
 from runkit.engine.trainer import StepReport
 from runkit.engine.world import SOLO, World
 from runkit.errors import AlreadyExists, ProcessLost, RunUnreadable, StorageFailed
+
+_DETERMINISTIC: Any = torch.utils.deterministic  # its one attribute is set where type checkers do not look
 
 BEST = Path("checkpoint/best.safetensors")
 LAST = Path("checkpoint/last.safetensors")
@@ -137,7 +141,8 @@ def resume(
     files, at = RunFiles(run_dir, is_writer=world.is_main), _At()
     saved = world.from_main(lambda: read_state(run_dir / STATE))
     if saved.config_digest != configuration.digest(config):
-        raise RunUnreadable(f"{STATE.name} of {run_dir.name} was written under another configuration")
+        differing = difference_from(config, saved.config_digest, run_dir)
+        raise RunUnreadable(f"{STATE.name} of {run_dir.name} is of another configuration: {differing}")
     if world.is_main:
         files.assert_reaches(saved.sizes)
     with fixed_arithmetic(config.compute.threads):
@@ -309,7 +314,9 @@ class _Run:
         )
 
     def _step(self, window: _Window) -> None:
-        self._record(self.prepared.trainer.advance(self.state), window)
+        with enough_memory("training step", doing=f"training step {self.state.step + 1}"):
+            report = self.prepared.trainer.advance(self.state)
+        self._record(report, window)
         if self._evaluates_now():
             self._record(self.prepared.trainer.settle(self.state), window)
 
@@ -542,8 +549,11 @@ def fixed_arithmetic(threads: int) -> Iterator[None]:
     if torch.cuda.is_available():  # cuBLAS refuses to be deterministic without it
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    filled_before = _DETERMINISTIC.fill_uninitialized_memory
+    _DETERMINISTIC.fill_uninitialized_memory = False  # nothing is read before it is written
     try:
         yield
     finally:
+        _DETERMINISTIC.fill_uninitialized_memory = filled_before
         torch.use_deterministic_algorithms(deterministic_before)
         torch.set_num_threads(threads_before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -25,12 +25,10 @@ from runkit.engine.injection import Soft, Span, adapter_says, bridge_precision, 
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
 from runkit.engine.shares import add_up, part_of_each_term
 from runkit.engine.source_states import SourceStates
+from runkit.engine.staging import HOST, Staged, staged
 from runkit.engine.supervision import Supervision, first_positions, format_positions, own_answer
 from runkit.engine.world import SOLO, World
 from runkit.errors import TrainingStopped
-
-_HOST = ThreadPoolExecutor(max_workers=4, thread_name_prefix="runkit-batch")
-"""Draws noise while a GPU computes: for 2048 soft tokens of width 4096 that takes 0.1 s an example."""
 
 
 class TrainingPool(NamedTuple):
@@ -100,9 +98,7 @@ class _Begun(NamedTuple):
     """The same on the host, perhaps not there yet."""
 
     states: Future[States]
-    noise_BKE: Tensor | None
-    filled: tuple[Future[None], ...]
-    """Done when the noise of each row is drawn."""
+    noise_BKE: Staged | None
 
 
 class Measured(NamedTuple):
@@ -354,11 +350,8 @@ class Trainer:
             noise_BKE = self._noise(rows, draw) if with_noise else None
             return _Drawn(self.pool.states.padded(rows, device=device), noise_BKE)
         begun = state.ahead.pop((draw, *rows), None) or self._begun(state.bridge, rows, draw)
-        states, noise_BKE = begun.states.result(), begun.noise_BKE
-        for filled in begun.filled:
-            filled.result()
-        moved = States(*(one.to(device, non_blocking=True) for one in states))
-        return _Drawn(moved, None if noise_BKE is None else noise_BKE.to(device, non_blocking=True))
+        moved = States(*(one.to(device, non_blocking=True) for one in begun.states.result()))
+        return _Drawn(moved, None if begun.noise_BKE is None else begun.noise_BKE.on(device))
 
     def _begin(self, state: TrainState, step: int) -> None:
         """Let the host draw what *step* needs while the device computes the step before."""
@@ -371,32 +364,20 @@ class Trainer:
             states = self.pool.states.padded(rows, device=torch.device("cpu"))
             return States(*(one.pin_memory() for one in states))
 
-        states = _HOST.submit(read)
+        states = HOST.submit(read)
         if not isinstance(bridge, DiTBridge):
-            return _Begun(states, None, ())
-        noise_BKE = torch.empty(len(rows), *self._noise_shape, pin_memory=True)
+            return _Begun(states, None)
 
-        def fill(noise_KE: Tensor, row: int) -> None:
-            item = self.pool.item_ids[row]
+        def fill(noise_KE: Tensor, number: int) -> None:
+            item = self.pool.item_ids[rows[number]]
             noise.fill(noise_KE, run_seed=self.run_seed, split="train", item_id=item, draw=draw)
             noise_KE.mul_(self.noise_std)
 
-        return _Begun(
-            states,
-            noise_BKE,
-            tuple(_HOST.submit(fill, one_KE, row) for one_KE, row in zip(noise_BKE, rows, strict=True)),
-        )
+        return _Begun(states, staged((len(rows), *self._noise_shape), fill))
 
     @property
     def _noise_shape(self) -> tuple[int, int]:
         return len(self.pool.teacher_ids[0]), self.target.embedding_table.shape[1]
-
-    def _batch(self, step: int) -> tuple[list[int], int]:
-        """Return the pool rows of *step* and the draw of their noise."""
-        rows, epoch = batch_rows(
-            step - 1, pool_items=len(self.pool.item_ids), batch_size=self.batch_size, run_seed=self.run_seed
-        )
-        return rows, noise.EVALUATION_DRAW + 1 + epoch
 
     def _adapter_terms(
         self, bridge: Adapter, states: States, rows: Sequence[int], step: int

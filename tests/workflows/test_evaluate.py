@@ -152,7 +152,7 @@ def test_what_cannot_be_measured_is_one_line(space: Workspace) -> None:
         evaluate(space, EvalRequest("short", repeats=0), note=quiet)
     checkpoint = space.runs / "short" / "checkpoint"
     (checkpoint / "best.safetensors").write_bytes((checkpoint / "last.safetensors").read_bytes())
-    with pytest.raises(RunUnreadable, match=r"^best\.safetensors of short is not the best checkpoint of its"):
+    with pytest.raises(RunUnreadable, match=r"^best\.safetensors of short holds the last checkpoint$"):
         evaluate(space, EvalRequest("short"), note=quiet)
     (checkpoint / "best.safetensors").unlink()
     with pytest.raises(RunUnreadable, match=r"^best\.safetensors cannot be read as a bridge checkpoint: "):
