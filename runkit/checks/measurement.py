@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from runkit.checks.catalogue import found
 from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import Finding
-from runkit.records.manifest import AnswerCount, Evaluation, Manifest, SystemScore
+from runkit.records.manifest import NO_SAMPLES, AnswerCount, Evaluation, Manifest, SystemScore
 from runkit.records.outcomes import EvaluationOutcomes, RunOutcomes
 
 LOGGED_TOLERANCE_FRACTION = 0.0005 + 1e-9
@@ -118,7 +118,9 @@ def _counts(correct: int, wrong: int, invalid: int) -> str:
 def _is_without_samples(manifest: Manifest, evaluation: Evaluation) -> bool:
     if evaluation.n:
         return False
-    had_none = evaluation.dump is not None or evaluation.n_planned == 0
+    had_none = (
+        evaluation.dump is not None or evaluation.n_planned == 0 or evaluation.missing_because == NO_SAMPLES
+    )
     return had_none or manifest.sealed.status.value == "no_eval_samples"
 
 

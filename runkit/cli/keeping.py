@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def preserve(
-    run: Annotated[Path, typer.Argument(help="Run directory: train.log in it or one folder below.")],
+    run: Annotated[Path, typer.Argument(help="Run directory of any layout that a reader knows.")],
     run_id: Annotated[
         str | None, typer.Option("--run-id", help="Name in the archive; default: the directory's name.")
     ] = None,
@@ -52,6 +52,9 @@ def preserve(
         list[str] | None,
         typer.Option(help="Configuration key that the ablation changes; default: what the run declares."),
     ] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="Reader of the layout; default: the one that knows the directory.")
+    ] = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
     """Take a run into the archive.
@@ -70,6 +73,7 @@ def preserve(
         notes_file=notes,
         ablates=ablates,
         factors=tuple(factor or ()),
+        reader=reader,
     )
     manifest = preserve_run(opened(workspace), request)
     _print_preserved(manifest)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import NonNegativeInt, PositiveInt
 
 from runkit.records.manifest import Command, Hardware, Software
-from runkit.records.record import Record, RunId
+from runkit.records.record import GrownRecord, Record, RunId
 
 CAPTURE_FILE = "run.json"
+HEARTBEAT_FILE = "heartbeat.json"
 
 
 class Resumption(Record):
@@ -24,8 +25,41 @@ class Resumption(Record):
     software: Software
 
 
-class RunCapture(Record):
+class ProcessIdentity(Record):
+    """One process, told apart from every other one, also after its number was given out again."""
+
+    host: str
+    boot_id: str
+    """The kernel's id of the time since the machine was started."""
+    pid: PositiveInt
+    started_ticks: NonNegativeInt
+    """When the process started, in clock ticks since the machine was."""
+
+
+class ProcessEnd(Record):
+    """How a process ended, as its parent saw it."""
+
+    exit_code: int | None
+    """Null when a signal ended it."""
+    signal: str | None
+    """Name of the signal that ended it, for example ``SIGKILL``."""
+
+
+class Heartbeat(Record):
+    """The last sign of life of a run, in ``heartbeat.json`` while it goes on."""
+
+    format: Literal[1]
+    at: str
+    """ISO 8601 with offset."""
+    interval_seconds: PositiveInt
+    """The next one is due after this time."""
+    process: ProcessIdentity
+
+
+class RunCapture(GrownRecord):
     """Command, machine and software of one run; written at the start, and again with the end."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"resumptions", "captured", "process", "end"})
 
     format: Literal[1]
     run_id: RunId
@@ -38,10 +72,9 @@ class RunCapture(Record):
     software: Software
     resumptions: tuple[Resumption, ...] = ()
     """Later starts, oldest first; absent in files of runs that were never resumed."""
-
-    @model_serializer(mode="wrap")
-    def _without_empty_resumptions(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        document: dict[str, Any] = serialize(self)
-        if not self.resumptions:
-            del document["resumptions"]
-        return document
+    captured: Literal["training", "command"] = "training"
+    """``command``: another program under ``runkit run``."""
+    process: ProcessIdentity | None = None
+    """The process that wrote the run last; absent in files of older versions."""
+    end: ProcessEnd | None = None
+    """How the program under ``runkit run`` ended; null while it goes on, and when nobody saw its end."""

@@ -24,9 +24,8 @@ from runkit.archive.store import (
 from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
 from runkit.errors import RecordInvalid, RunUnreadable, UnknownName, UsageError
-from runkit.ingest.folder import open_run_folder
 from runkit.ingest.ingested import IngestedRun
-from runkit.ingest.readers import ingest
+from runkit.ingest.readers import ingest, reader_for
 from runkit.records.manifest import (
     Artifact,
     Manifest,
@@ -55,6 +54,8 @@ class PreserveRequest:
     notes_file: Path | None = None
     ablates: str | None = None
     factors: Sequence[str] = ()
+    reader: str | None = None
+    """Name of the reader; None: the one that knows the directory."""
 
 
 def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
@@ -72,11 +73,11 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     original_name = request.run.resolve().name
     run_id = checked_run_id(request.run_id) if request.run_id is not None else repaired_run_id(original_name)
     notes = _notes_from(request.notes_file) if request.notes_file else None
-    open_run_folder(request.run)
+    reader_for(request.run, directory_name=original_name, name=request.reader)
     with claimed(workspace, run_id), staging(workspace) as folder:
         files = _taken(request, folder)
         source = folder if request.artifacts == "copy" else request.run
-        run = ingest(source, run_id=run_id, directory_name=original_name)
+        run = ingest(source, run_id=run_id, directory_name=original_name, reader=request.reader)
         if request.artifacts == "reference" and hash_in_place(request.run) != files:
             raise RunUnreadable(f"{request.run} changed while it was read; preserve it when it is finished")
         parquet, num_rows = outcomes_to_parquet(run.outcomes) if run.outcomes else (None, 0)

@@ -12,7 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from runkit.archive.capture import captured_hardware, captured_software, now, relevant_environment
+from runkit.archive.capture import captured_command, captured_hardware, captured_software, now
+from runkit.archive.heartbeat import heart_beating
+from runkit.archive.processes import own_identity
 from runkit.archive.running import found_run, only_writer
 from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
@@ -100,7 +102,7 @@ def train(workspace: Workspace, request: TrainRequest, *, reporter: Reporter) ->
     resolved = resolve(request)
     engine = _engine()
     folder = _new_folder(workspace, resolved.run_id)
-    capture = _begun(resolved.run_id, request.argv)
+    capture = _begun(folder, request.argv)
     try:
         with only_writer(folder), _captured(folder, capture):
             result = engine.train(
@@ -181,7 +183,7 @@ def _captured(folder: Path, capture: RunCapture) -> Iterator[None]:
     """Write the capture at the start and at the end, and let each end of training say how to go on."""
     _write_capture(folder, capture)
     try:
-        with _sigterm_like_control_c():
+        with _sigterm_like_control_c(), heart_beating(folder):
             yield
     except KeyboardInterrupt as interrupt:
         raise TrainingStopped(
@@ -266,15 +268,16 @@ def _new_folder(workspace: Workspace, run_id: str) -> Path:
     return folder
 
 
-def _begun(run_id: str, argv: tuple[str, ...]) -> RunCapture:
+def _begun(folder: Path, argv: tuple[str, ...]) -> RunCapture:
     return RunCapture(
         format=1,
-        run_id=run_id,
+        run_id=folder.name,
         started_at=now(),
         ended_at=None,
         command=_command(argv),
         hardware=captured_hardware(),
-        software=captured_software(Path(configuration.__file__).parent),
+        software=captured_software(Path(configuration.__file__).parent, run_folder=folder),
+        process=own_identity(),
     )
 
 
@@ -293,13 +296,17 @@ def _resumed(folder: Path, argv: tuple[str, ...]) -> RunCapture:
         hardware=captured_hardware(),
         software=captured_software(Path(configuration.__file__).parent),
     )
-    return capture.model_copy(update={"ended_at": None, "resumptions": (*capture.resumptions, resumption)})
+    return capture.model_copy(
+        update={
+            "ended_at": None,
+            "resumptions": (*capture.resumptions, resumption),
+            "process": own_identity(),
+        }
+    )
 
 
 def _command(argv: tuple[str, ...]) -> Command:
-    return Command(
-        argv=argv, launcher=None, world_size=1, environment=relevant_environment(), missing_because=None
-    )
+    return captured_command(argv, world_size=1)
 
 
 def _write_capture(folder: Path, capture: RunCapture) -> None:

@@ -60,8 +60,8 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 @given(st.lists(st.text(alphabet=st.characters(exclude_characters="\n", codec="utf-8")), max_size=8))
 def test_lines_of_other_programs_around_it_do_not_change_an_evaluation(noise: list[str]) -> None:
     line = "[Final Eval] Source-alone acc: 0.100 | Target-alone acc: 0.200 | Bridged acc: 0.300"
-    harmless = [text for text in noise if "[" not in text]
-    log = read_train_log("\n".join([*harmless, line, *harmless]))
+    harmless = [text for text in noise if "[" not in text and "==== Config" not in text]
+    log = read_train_log("\n".join([*harmless, line, *harmless, ""]))
     final = log.evaluation("final")
     assert final is not None
     assert (final.line, final.accuracies["bridged"]) == (len(harmless) + 1, 0.3)
