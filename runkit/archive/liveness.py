@@ -12,7 +12,7 @@ from runkit.errors import RecordInvalid
 from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunCapture
 
 State = Literal["running", "silent", "ended", "killed", "unknown"]
-"""``silent``: the process lives and gives no sign of life, or it is on another machine and gave none lately."""
+"""``silent``: the process lives without a sign of life, or is on another machine and gave none lately."""
 
 _LATE = 4
 """So many intervals without a heartbeat are silence; a machine under load misses one or two."""

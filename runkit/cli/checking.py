@@ -118,7 +118,10 @@ def lineage(
 def explain(
     what: Annotated[
         list[str] | None,
-        typer.Argument(help="A code, or a table, row and column.", metavar="[RKnnn | TABLE ROW COLUMN]"),
+        typer.Argument(
+            help="A code, a root cause, or a table, row and column.",
+            metavar="[RKnnn | causes | CAUSE | TABLE ROW COLUMN]",
+        ),
     ] = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
@@ -135,13 +138,18 @@ def explain(
         from runkit.workflows.explain import explain as explain_rule
 
         print("\n".join(_rule_page(explain_rule(words[0]))))
+    elif len(words) == 1 and (words[0] == "causes" or "." in words[0]):
+        from runkit.cli.inspecting import cause_lines
+
+        print("\n".join(cause_lines(None if words[0] == "causes" else words[0])))
     elif len(words) == 3:
         from runkit.workflows.table import explain_cell
 
         print("\n".join(explain_cell(opened(workspace), *words).lines))
     else:
         raise UsageError(
-            f"cannot explain {' '.join(words)!r}; give a code such as RK401, or a table, a row and a column"
+            f"cannot explain {' '.join(words)!r}; give a code such as RK401, a root cause such as crash.oom, "
+            "or a table, a row and a column"
         )
 
 

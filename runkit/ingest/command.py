@@ -1,4 +1,4 @@
-"""Reader for runs of ``runkit run -- COMMAND``: ``run.json`` beside a log, and dumps if the program wrote any."""
+"""Reader for runs of ``runkit run -- COMMAND``: ``run.json`` beside a log, and dumps if there are any."""
 
 from __future__ import annotations
 
