@@ -157,7 +157,7 @@ def _dirty_submodules(root: Path) -> list[str]:
 
 
 def _untracked(root: Path, run_folder: Path, max_bytes: int, left_out: list[str]) -> bytes | None:
-    """Return a tar archive of the untracked files of *root*, equal bytes for equal files; None without any."""
+    """Return a tar archive of the untracked files of *root*, equal bytes for equal files, or None."""
     listing = _bytes(root, "ls-files", "--others", "--exclude-standard", "-z") or b""
     names = sorted(os.fsdecode(name) for name in listing.split(b"\0") if name)
     other_runs = run_folder.parent.resolve()

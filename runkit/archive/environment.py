@@ -10,8 +10,9 @@ DROPPED = "[dropped]"
 """Stands where a value was left out."""
 
 _PREFIXES = (
-    "CUBLAS_", "CUDA_", "CUDNN_", "GLOO_", "HF_", "HIP_", "LOCAL_", "MASTER_", "MKL_", "NCCL_", "NVIDIA_", "OMP_",
-    "OPENBLAS_", "PMI_", "PYTHON", "PYTORCH_", "RAY_", "ROCR_", "RUNKIT_", "SLURM_", "TOKENIZERS_", "TORCH",
+    "CUBLAS_", "CUDA_", "CUDNN_", "GLOO_", "HF_", "HIP_", "LOCAL_", "MASTER_", "MKL_", "NCCL_", "NVIDIA_",
+    "OMP_", "OPENBLAS_",
+    "PMI_", "PYTHON", "PYTORCH_", "RAY_", "ROCR_", "RUNKIT_", "SLURM_", "TOKENIZERS_", "TORCH",
     "TRANSFORMERS_", "WORLD_", "XLA_",
 )  # fmt: skip
 _NAMES = frozenset({"RANK", "GROUP_RANK", "ROLE_RANK", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "LANG", "TZ"})

@@ -249,8 +249,8 @@ def _compared(record: CauseRecord, evaluation: Evaluation, system: str) -> str |
     bridged, alone = sum(measured.correct(SYSTEM)), sum(measured.correct(system))
     where = "the final evaluation" if evaluation.label == "final" else f"step {evaluation.label}"
     return (
-        f"at {where} the bridge has {bridged} and the {system} alone {alone} of {len(measured.items)} correct "
-        f"(discordant {counts.only_first}:{counts.only_second}, exact McNemar p = {p:.2g})"
+        f"at {where} the bridge has {bridged} and the {system} alone {alone} of {len(measured.items)} "
+        f"correct (discordant {counts.only_first}:{counts.only_second}, exact McNemar p = {p:.2g})"
     )
 
 

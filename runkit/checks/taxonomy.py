@@ -31,7 +31,8 @@ CAUSES: tuple[Cause, ...] = (
     Cause("truncated.preempted", "The scheduler took the machine for another job.",
           "Slurm's line DUE TO PREEMPTION.", "Let the scheduler requeue the job, and resume."),
     Cause("truncated.interrupted", "Somebody, or the scheduler with a signal, asked the run to stop.",
-          "A KeyboardInterrupt or [Interrupted] line, or the signal that `runkit run` saw.", "Resume the run."),
+          "A KeyboardInterrupt or [Interrupted] line, or the signal that `runkit run` saw.",
+          "Resume the run."),
     Cause("truncated.unknown", "The log ends before the end of the run, and nothing says why.",
           "The status is truncated and no line of the log names a cause; the last step is the evidence.",
           "Look at the scheduler's accounting (sacct) before it is deleted; then run it again."),
@@ -48,7 +49,8 @@ CAUSES: tuple[Cause, ...] = (
           "Install what the line names, and pin it."),
     Cause("crash.disk_full", "The disk or the quota was full.", "No space left on device.",
           "Make room; `runkit train --resume RUN` goes on."),
-    Cause("crash.node_failure", "A machine of the cluster failed.", "Slurm's line about the node.", "Resume."),
+    Cause("crash.node_failure", "A machine of the cluster failed.", "Slurm's line about the node.",
+          "Resume."),
     Cause("crash.not_finite", "The loss became NaN or infinite.", "The line that says so in a crashed run.",
           "A smaller learning rate, or more warm-up."),
     Cause("crash.segfault", "The program accessed memory that is not its own.", "Segmentation fault.",
@@ -60,20 +62,21 @@ CAUSES: tuple[Cause, ...] = (
           "Evaluate the checkpoint again; the printed zeros are no result."),
     Cause("conditioning.duplicated_prompt",
           "The target reads the question twice: soft tokens trained to imitate it, and the text.",
-          "The settings say so (teacher `prompt` with `soft_plus_text`) and the bridge is significantly worse than "
-          "the target alone; outputs that repeat the question make it likely, else it is possible.",
+          "The settings say so (teacher `prompt` with `soft_plus_text`) and the bridge is significantly "
+          "worse than the target alone; outputs that repeat the question make it likely, else it is possible.",
           "Let the question reach the target one way only, and compare the two."),
     Cause("collapse.constant_output", "One answer stands in at least half of the outputs.",
           "The counts of the reported evaluation; it says nothing of why.",
           "Check that the conditioning reaches the target: compare with shuffled sources."),
     Cause("collapse.echo", "At least half of the outputs repeat the question and are not correct.",
-          "The texts of the reported evaluation.", "Supervise the answer, or end the prompt before the question."),
+          "The texts of the reported evaluation.",
+          "Supervise the answer, or end the prompt before the question."),
     Cause("collapse.loop", "At least half of the outputs end in a repeated piece and are not correct.",
           "The texts of the reported evaluation.", "Train an end token; check positions and masks."),
     Cause("noise.ablation_not_distinct",
           "The run cannot be told from the control that it is meant to ablate.",
-          "Equal effective configurations prove it; else the exact McNemar test finds no difference, which may also "
-          "mean too few items.",
+          "Equal effective configurations prove it; else the exact McNemar test finds no difference, which "
+          "may also mean too few items.",
           "Call the runs replicates, or give the ablated factor a switch that has an effect."),
     Cause("underperforms.target", "The bridge is significantly worse than the target alone.",
           "The exact McNemar test on the items of the reported evaluation, p below 0.05.",
@@ -86,7 +89,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause("human.defect", "The code computed something else than its authors meant.",
           "No rule proposes it; a person says so.", "Name the commit that mends it, and supersede the run."),
 )  # fmt: skip
-"""Every code. Earlier ones stand before later ones in a proposal: how the run ended, then why it is no good."""
+"""Every code, in the order in which proposals stand: how the run ended, then why it is no good."""
 
 _BY_CODE = MappingProxyType({cause.code: cause for cause in CAUSES})
 

@@ -28,8 +28,8 @@ def print_generations(
         print(json.dumps(_document(report), indent=2, ensure_ascii=False))
         return
     header = (
-        "evaluation", "system", "n", "correct", "wrong", "invalid", "empty", "no marker", "no number", "at limit",
-        "echo", "loop", "leaked", "restated", "distinct", "most common",
+        "evaluation", "system", "n", "correct", "wrong", "invalid", "empty", "no marker", "no number",
+        "at limit", "echo", "loop", "leaked", "restated", "distinct", "most common",
     )  # fmt: skip
     _print_columns([header, *(_row(one) for one in report.systems)])
     print()
@@ -117,14 +117,14 @@ def _row(one: SystemGenerations) -> tuple[str, ...]:
 
 def _legend(report: GenerationReport) -> Iterator[str]:
     yield (
-        "empty, no marker, no number: forms of invalid answers. echo: holds the asked question. loop: ends in a "
-        "repeated piece. leaked, restated: the first answer marker stands behind another question, or behind the "
-        "asked one written once more. –: not recorded in the dump, or the dump is not at hand."
+        "empty, no marker, no number: forms of invalid answers. echo: holds the asked question. loop: ends "
+        "in a repeated piece. leaked, restated: the first answer marker stands behind another question, or "
+        "behind the asked one written once more. –: not recorded in the dump, or the dump is not at hand."
     )
     if report.num_without_texts:
         yield (
-            f"{report.num_without_texts} dumps are kept by reference and were not read; --references DIR names "
-            "the folder that has them."
+            f"{report.num_without_texts} dumps are kept by reference and were not read; --references DIR "
+            "names the folder that has them."
         )
 
 
@@ -143,7 +143,8 @@ def _change_line(change: OutcomeChange) -> str:
 
 def _steady_lines(steady: SteadyItems) -> Iterator[str]:
     head = f"{steady.system}, {len(steady.labels)} evaluations from {steady.labels[0]} to {steady.labels[-1]}"
-    yield f"{head}: {len(steady.always_correct)} items always correct, {_items(steady.never_correct, 'never correct')}"
+    never = _items(steady.never_correct, "never correct")
+    yield f"{head}: {len(steady.always_correct)} items always correct, {never}"
     if steady.always_invalid:
         yield f"{head}: {_items(steady.always_invalid, 'always invalid')}"
 

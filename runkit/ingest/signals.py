@@ -23,8 +23,8 @@ _FORMS: tuple[tuple[SignalKind, str], ...] = (
     ),
     (
         "nccl",
-        r"(?:torch\.distributed\.Dist\w*Error: .*NCCL|RuntimeError: NCCL|\[?E?\d* ?.*Watchdog caught collective "
-        r"operation timeout|.*ncclSystemError|.*ncclUnhandledCudaError|.*\bNCCL error\b)",
+        r"(?:torch\.distributed\.Dist\w*Error: .*NCCL|RuntimeError: NCCL|\[?E?\d* ?.*Watchdog caught "
+        r"collective operation timeout|.*ncclSystemError|.*ncclUnhandledCudaError|.*\bNCCL error\b)",
     ),
     ("cuda", r"(?:RuntimeError: )?CUDA error: "),
     ("import", r"(?:ModuleNotFoundError|ImportError): "),

@@ -44,6 +44,14 @@ def read_end_time(text: str) -> EndTime | None:
     return None
 
 
+def is_known_summary(text: str) -> bool:
+    """Return whether any line of *text* is one that the launch script writes."""
+    lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n")]
+    return read_end_time(text) is not None or any(
+        line.startswith(("Run directory: ", "Logs: ")) for line in lines
+    )
+
+
 def _parsed(written: str, line: int) -> EndTime | None:
     found = next((found for form in _CLUSTER_TIMES if (found := form.match(written))), None)
     try:

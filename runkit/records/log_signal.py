@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 SignalKind = Literal[
-    "walltime", "preempted", "node failure", "interrupted", "host out of memory", "gpu out of memory", "nccl", "cuda",
-    "import", "disk full", "not finite", "killed", "segfault", "exception",
+    "walltime", "preempted", "node failure", "interrupted", "host out of memory", "gpu out of memory", "nccl",
+    "cuda", "import", "disk full", "not finite", "killed", "segfault", "exception",
 ]  # fmt: skip
 
 
