@@ -91,8 +91,8 @@ def _outputs_are_not_of_best(manifest: Manifest, texts: RunTexts) -> Iterator[Fi
     named = "is said to be of the best checkpoint" if final.checkpoint == "best" else "names no step"
     message = (
         f"the final evaluation {named}, and {sum(same_as_last)} of its {len(written)} outputs are word for "
-        f"word those of the last step {last.label}, {sum(same_as_best)} those of the best step {best.label}{tie} "
-        f"(p = {p:.1g})"
+        f"word those of the last step {last.label}, {sum(same_as_best)} those of the best step "
+        f"{best.label}{tie} (p = {p:.1g})"
     )
     severity: Severity = "error" if final.checkpoint == "best" else "warning"
     yield found("RK304", manifest.run_id, place_of(manifest, final), message, severity=severity)

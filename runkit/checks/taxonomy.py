@@ -63,7 +63,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause("conditioning.duplicated_prompt",
           "The target reads the question twice: soft tokens trained to imitate it, and the text.",
           "The settings say so (teacher `prompt` with `soft_plus_text`) and the bridge is significantly "
-          "worse than the target alone; outputs that repeat the question make it likely, else it is possible.",
+          "worse than the target alone; outputs that repeat the question make it likely, else possible.",
           "Let the question reach the target one way only, and compare the two."),
     Cause("collapse.constant_output", "One answer stands in at least half of the outputs.",
           "The counts of the reported evaluation; it says nothing of why.",

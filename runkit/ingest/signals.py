@@ -36,7 +36,7 @@ _FORMS: tuple[tuple[SignalKind, str], ...] = (
     ("interrupted", r"(?:KeyboardInterrupt$|\[Interrupted\])"),
     ("killed", r"(?:.*: line \d+: +\d+ )?Killed(?:$| )"),
     ("segfault", r"(?:.*: line \d+: +\d+ )?Segmentation fault"),
-    ("exception", r"(?:[A-Za-z_][\w.]*(?:Error|Exception): |Traceback \(most recent call last\)|\[Crash\])"),
+    ("exception", r"(?:[A-Za-z_][\w.]*(?:Error|Exception): |\[Crash\])"),
 )
 _KNOWN = tuple((kind, re.compile(_BEFORE + form)) for kind, form in _FORMS)
 

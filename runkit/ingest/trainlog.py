@@ -18,7 +18,7 @@ _CONFIG_HEADER = re.compile(r"==== Config ====\s*$")
 _SETTING = re.compile(r"([a-z][a-z0-9_.]*): (.*)$")
 _COUNT = r"[0-9]{1,15}(?![0-9])"
 """Longer ones are no count of steps; they stand in outputs of models."""
-_ACCURACY = r"(?:0(?:\.[0-9]{1,17})?|1(?:\.0{1,17})?)(?![0-9.])"
+_ACCURACY = r"(?:0(?:\.[0-9]{1,17})?|1(?:\.0{1,17})?)(?!\S)"
 """A fraction as Python prints it; what is above 1 is no accuracy."""
 _SCORES = (
     rf"Source-alone acc: (?P<source>{_ACCURACY}) \| Target-alone acc: (?P<target>{_ACCURACY})"
@@ -46,6 +46,7 @@ _CRASH = re.compile(
 _DUMP_LABEL = re.compile(r"eval_samples_step_(?P<label>[0-9]{1,15}|final)\.jsonl$")
 _NUMBER = re.compile(r"[+-]?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _INTERRUPTED = re.compile(r"\[Interrupted\]")
+_SHORTLY_AFTER_LINES = 2
 _RESUMED = re.compile(r"\[Resumed\] from step \d+")
 
 
@@ -255,19 +256,20 @@ def _evaluations(reading: _Reading) -> Iterator[LoggedEvaluation]:
     The line that says that there were none stands shortly after the accuracies, or else before them. An
     evaluation whose dump the log names had samples, whatever stands around it.
     """
-    without = {_told(reading.evaluations, line) for line in reading.no_samples_lines}
     dumped = {_label_of(logged.path) for logged in reading.dumps}
-    for place, evaluation in enumerate(reading.evaluations):
-        has_samples = place not in without or evaluation.label in dumped
-        yield replace(evaluation, has_samples=has_samples)
+    candidates = [evaluation.line for evaluation in reading.evaluations if evaluation.label not in dumped]
+    without = {_told(candidates, line) for line in reading.no_samples_lines}
+    for evaluation in reading.evaluations:
+        yield replace(evaluation, has_samples=evaluation.line not in without)
 
 
-def _told(evaluations: list[LoggedEvaluation], line: int) -> int:
-    """Return the place of the evaluation that a line about missing samples belongs to."""
-    for place, evaluation in enumerate(evaluations):
-        if evaluation.line < line <= evaluation.line + 2 or evaluation.line >= line:
-            return place
-    return len(evaluations) - 1
+def _told(candidates: list[int], line: int) -> int | None:
+    """Return which of the lines with accuracies a *line* about missing samples belongs to."""
+    before = max((one for one in candidates if one <= line), default=None)
+    after = min((one for one in candidates if one > line), default=None)
+    if before is not None and (after is None or line - before <= _SHORTLY_AFTER_LINES):
+        return before
+    return after
 
 
 def _label_of(path: str) -> str | None:
