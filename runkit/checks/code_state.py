@@ -24,7 +24,14 @@ def _trouble(manifest: Manifest) -> str | None:
         return f"the run does not record which commit it ran{because}"
     if code.is_dirty is None:
         return f"nobody knows whether the code differed from commit {code.git_commit[:12]}{because}"
-    if code.is_dirty and not _has_capture(manifest):
+    if code.is_dirty and code.left_out:
+        return (
+            f"the code differed from commit {code.git_commit[:12]}, and not all of it was kept: "
+            f"{'; '.join(code.left_out)}"
+        )
+    if code.is_dirty and code.reapplies is False:
+        return f"the diff that was kept does not give the code that ran when put on {code.git_commit[:12]}"
+    if code.is_dirty and not (code.changes or _has_capture(manifest)):
         return f"the code differed from commit {code.git_commit[:12]}, and the changes were not kept{because}"
     return None
 

@@ -17,6 +17,10 @@ def _completion_findings(archive: ArchiveView) -> Iterator[Finding]:
     for manifest in archive.manifests:
         yield from status_findings(manifest)
         yield from _no_summary(manifest)
+        texts = archive.texts.get(manifest.run_id)
+        for path in texts.unknown_summaries if texts is not None else ():
+            message = f"no line of {path} has a known form; expected the end of the run"
+            yield found("RK305", manifest.run_id, path, message)
 
 
 def status_findings(manifest: Manifest) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from runkit.checks.baselines import BASELINES
 from runkit.checks.catalogue import RULES, found
+from runkit.checks.checkpoints import CHECKPOINTS
 from runkit.checks.code_state import CODE_STATE
 from runkit.checks.completion import COMPLETION
 from runkit.checks.integrity import INTEGRITY
@@ -18,7 +19,7 @@ from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import SEVERITIES, Finding
 from runkit.records.manifest import Manifest
 
-FOR_ONE_RUN: tuple[Family, ...] = (INTEGRITY, MEASUREMENT, COMPLETION, CODE_STATE)
+FOR_ONE_RUN: tuple[Family, ...] = (INTEGRITY, MEASUREMENT, COMPLETION, CHECKPOINTS, CODE_STATE)
 """Families that look at each run by itself, so that runs can be read one after the other."""
 
 FOR_ALL_RUNS: tuple[Family, ...] = (BASELINES,)
@@ -28,6 +29,9 @@ FOR_RELATIONS: tuple[Family, ...] = (LINEAGE, STATISTICS)
 """Families of ``lineage``."""
 
 EVERY_FAMILY = FOR_ONE_RUN + FOR_ALL_RUNS + FOR_RELATIONS
+
+NEED_TEXTS = frozenset({"RK208", "RK304", "RK305"})
+"""Rules that are not judged in full without the run's texts."""
 
 _KNOWN_CODES = frozenset(rule.code for rule in RULES)
 
@@ -42,6 +46,8 @@ def gather(archive: ArchiveView, families: Iterable[Family] = EVERY_FAMILY) -> t
     judged = frozenset[str]().union(*(family.rules for family in families))
     if not archive.outcomes:
         judged -= {"RK201", "RK206", "RK501"}
+    if not archive.texts:
+        judged -= NEED_TEXTS
     if not archive.observations:
         judged -= {"RK101", "RK103", "RK106"}
     if not all(seen.rehashed for seen in archive.observations.values()) or not archive.observations:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from runkit.checks.catalogue import found
+from runkit.checks.generations import text_signs
 from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import Finding
-from runkit.records.manifest import AnswerCount, Evaluation, Manifest, SystemScore
+from runkit.records.manifest import NO_SAMPLES, AnswerCount, Evaluation, Manifest, SystemScore
 from runkit.records.outcomes import EvaluationOutcomes, RunOutcomes
+from runkit.records.run_texts import RunTexts
 
 LOGGED_TOLERANCE_FRACTION = 0.0005 + 1e-9
 """Half of the last digit of an accuracy that is logged with three decimals."""
@@ -29,6 +31,8 @@ def _measurement_findings(archive: ArchiveView) -> Iterator[Finding]:
         if outcomes is not None:
             yield from _recomputed_findings(manifest, outcomes)
         yield from _baseline_moved(manifest, outcomes or {})
+        if manifest.run_id in archive.texts:
+            yield from _vain_outputs(manifest, archive.texts[manifest.run_id])
 
 
 def run_findings(manifest: Manifest) -> Iterator[Finding]:
@@ -118,7 +122,9 @@ def _counts(correct: int, wrong: int, invalid: int) -> str:
 def _is_without_samples(manifest: Manifest, evaluation: Evaluation) -> bool:
     if evaluation.n:
         return False
-    had_none = evaluation.dump is not None or evaluation.n_planned == 0
+    had_none = (
+        evaluation.dump is not None or evaluation.n_planned == 0 or evaluation.missing_because == NO_SAMPLES
+    )
     return had_none or manifest.sealed.status.value == "no_eval_samples"
 
 
@@ -204,6 +210,25 @@ def _collapsed(manifest: Manifest) -> Iterator[Finding]:
         f"{score.n} bridged outputs{others}; expected fewer than half"
     )
     yield found("RK208", manifest.run_id, place_of(manifest, evaluation), message)
+
+
+def _vain_outputs(manifest: Manifest, texts: RunTexts) -> Iterator[Finding]:
+    """Yield evaluations in which half of the outputs echo the question, or loop, and are not correct."""
+    for evaluation, _score in _trained(manifest):
+        generations = texts.generations.get(evaluation.label)
+        if not generations:
+            continue
+        signs = text_signs(generations)
+        for count, what in (
+            (signs.num_echoed_in_vain, "repeat the question"),
+            (signs.num_looped_in_vain, "end in a repeated piece of text"),
+        ):
+            if 2 * count >= len(generations):
+                message = (
+                    f"{_spoken(evaluation)}: {count} of {len(generations)} bridged outputs {what} and are "
+                    "not correct; expected fewer than half"
+                )
+                yield found("RK208", manifest.run_id, place_of(manifest, evaluation), message)
 
 
 def _favourite(score: SystemScore) -> AnswerCount | None:

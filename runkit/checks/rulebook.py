@@ -218,7 +218,10 @@ RULES: tuple[Rule, ...] = (
         name="collapsed-output",
         family="measurement",
         severity="warning",
-        summary="One answer stands in at least half of the bridged outputs of a trained checkpoint.",
+        summary=(
+            "At least half of the bridged outputs of a trained checkpoint have one answer, or repeat the "
+            "question or a piece of text and are not correct."
+        ),
         why=(
             "The model answers without reading the question, and a few items are right by chance: a warning."
         ),
@@ -294,8 +297,8 @@ RULES: tuple[Rule, ...] = (
         example=(
             "A seed run saved its best weights at 0.680; its final outputs agree with the last step instead."
         ),
-        way_out="Evaluate the saved checkpoint again.",
-        checked_by=None,
+        way_out="Evaluate the saved checkpoint again: `runkit eval RUN` for runs of ours.",
+        checked_by="validate",
     ),
     Rule(
         code="RK305",

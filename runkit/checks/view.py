@@ -10,6 +10,7 @@ from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
 from runkit.records.observation import RunObservation
 from runkit.records.outcomes import RunOutcomes
+from runkit.records.run_texts import RunTexts
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class ArchiveView:
     """Run id to what was seen; a run without one is not checked against the disk."""
     outcomes: Mapping[str, RunOutcomes] = field(default_factory=dict)
     """Run id to per-sample outcomes; a run without them is not recomputed."""
+    texts: Mapping[str, RunTexts] = field(default_factory=dict)
+    """Run id to generated texts and summaries; a run without them is judged by counts only."""
     unreadable_ids: frozenset[str] = frozenset()
     """Runs whose manifest exists and cannot be read, so that relations to them are not unknown."""
 

@@ -31,6 +31,9 @@ class ReportFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    GITHUB = "github"
+    SARIF = "sarif"
+    JUNIT = "junit"
 
 
 class GraphFormat(StrEnum):
@@ -63,7 +66,10 @@ def validate(
         typer.Option(help="Folder with the run directories of artifacts kept by reference.", metavar="DIR"),
     ] = None,
     output: Annotated[
-        ReportFormat, typer.Option("--format", help="For people or for programs.")
+        ReportFormat,
+        typer.Option(
+            "--format", help="For people, for programs, or for CI: annotations, SARIF 2.1.0, JUnit."
+        ),
     ] = ReportFormat.TEXT,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
@@ -79,6 +85,8 @@ def validate(
     report = validate_runs(_archive(workspace), tuple(runs or ()), rehash=rehash, references=references)
     if output is ReportFormat.JSON:
         _print_json({"findings": _plain(report.findings), "summary": _validation_summary(report)})
+    elif output is not ReportFormat.TEXT:
+        print(_for_ci(report, output), end="")
     else:
         _print_findings(report.findings)
         print(f"{_what_was_checked(report)}: {_tally(report.findings)}")
@@ -118,7 +126,10 @@ def lineage(
 def explain(
     what: Annotated[
         list[str] | None,
-        typer.Argument(help="A code, or a table, row and column.", metavar="[RKnnn | TABLE ROW COLUMN]"),
+        typer.Argument(
+            help="A code, a root cause, or a table, row and column.",
+            metavar="[RKnnn | causes | CAUSE | TABLE ROW COLUMN]",
+        ),
     ] = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
@@ -135,14 +146,40 @@ def explain(
         from runkit.workflows.explain import explain as explain_rule
 
         print("\n".join(_rule_page(explain_rule(words[0]))))
+    elif len(words) == 1 and (words[0] == "causes" or "." in words[0]):
+        from runkit.cli.inspecting import cause_lines
+
+        print("\n".join(cause_lines(None if words[0] == "causes" else words[0])))
     elif len(words) == 3:
         from runkit.workflows.table import explain_cell
 
         print("\n".join(explain_cell(opened(workspace), *words).lines))
     else:
         raise UsageError(
-            f"cannot explain {' '.join(words)!r}; give a code such as RK401, or a table, a row and a column"
+            f"cannot explain {' '.join(words)!r}; give a code such as RK401, a root cause such as crash.oom, "
+            "or a table, a row and a column"
         )
+
+
+def _for_ci(report: ValidationReport, output: ReportFormat) -> str:
+    from runkit.render.findings import Report, RuleText, github_annotations, junit, sarif
+
+    rendered = Report(
+        findings=report.findings,
+        run_ids=report.run_ids,
+        rules=[
+            RuleText(rule.code, rule.name, rule.severity, rule.summary, rule.why, rule.way_out)
+            for rule in report.rules
+        ],
+        kept_paths=report.kept_paths,
+        summary=f"{_what_was_checked(report)}: {_tally(report.findings)}",
+    )
+    formats = {
+        ReportFormat.GITHUB: github_annotations,
+        ReportFormat.SARIF: sarif,
+        ReportFormat.JUNIT: junit,
+    }
+    return formats[output](rendered)
 
 
 def _archive(folder: Path) -> Workspace:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runkit.cli.options import WorkspaceFolder, opened
+from runkit.cli.options import References, WorkspaceFolder, opened
 
 if TYPE_CHECKING:
     from runkit.records.manifest import Manifest, Metric, Notes
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def preserve(
-    run: Annotated[Path, typer.Argument(help="Run directory: train.log in it or one folder below.")],
+    run: Annotated[Path, typer.Argument(help="Run directory of any layout that a reader knows.")],
     run_id: Annotated[
         str | None, typer.Option("--run-id", help="Name in the archive; default: the directory's name.")
     ] = None,
@@ -52,6 +52,9 @@ def preserve(
         list[str] | None,
         typer.Option(help="Configuration key that the ablation changes; default: what the run declares."),
     ] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="Reader of the layout; default: the one that knows the directory.")
+    ] = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
     """Take a run into the archive.
@@ -70,6 +73,7 @@ def preserve(
         notes_file=notes,
         ablates=ablates,
         factors=tuple(factor or ()),
+        reader=reader,
     )
     manifest = preserve_run(opened(workspace), request)
     _print_preserved(manifest)
@@ -85,19 +89,34 @@ def note(
     waive: Annotated[
         str | None, typer.Option(help="Accept a finding of this rule; needs --because.", metavar="RKnnn")
     ] = None,
-    because: Annotated[str | None, typer.Option(help="The reason for --waive.")] = None,
+    root_cause: Annotated[
+        str | None,
+        typer.Option(help="Confirm or replace the proposed root cause; see `runkit show RUN --causes`."),
+    ] = None,
+    because: Annotated[
+        str | None, typer.Option(help="The reason, for --waive and for another --root-cause than proposed.")
+    ] = None,
+    references: References = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
     """Change the notes of a run, never its sealed facts."""
     from runkit.errors import UsageError
     from runkit.workflows import preserve as keeping
 
-    if source is None and ablates is None and waive is None:
+    if source is None and ablates is None and waive is None and root_cause is None:
         raise UsageError(
-            "nothing to note; give --from FILE, --ablates RUN_ID or --waive RKnnn --because REASON"
+            "nothing to note; give --from FILE, --ablates RUN_ID, --root-cause CODE or --waive RKnnn "
+            "--because REASON"
         )
-    if (waive is None) != (because is None):
+    if (waive is not None and because is None) or (because is not None and waive is None is root_cause):
         raise UsageError("--waive and --because go together: a finding is accepted for a stated reason")
+    confirmed = None
+    if root_cause is not None:
+        from runkit.workflows.inspection import confirmed_cause
+
+        confirmed = confirmed_cause(
+            opened(workspace), run_id, root_cause, because=because, references=references
+        )
 
     def change(notes: Notes) -> Notes:
         return keeping.changed_notes(
@@ -106,6 +125,7 @@ def note(
             ablates=ablates,
             factors=tuple(factor or ()),
             waive=(waive, because) if waive and because else None,
+            root_cause=confirmed,
         )
 
     keeping.note(opened(workspace), run_id, change=change)
@@ -131,13 +151,34 @@ def list_runs(workspace: WorkspaceFolder = Path()) -> None:
 
 def show(
     run_id: Annotated[str, typer.Argument(help="Preserved run.", metavar="RUN_ID")],
+    generations: Annotated[
+        bool, typer.Option("--generations", help="Invalid answers, loops, echoes, collapse, by step.")
+    ] = False,
+    causes: Annotated[
+        bool, typer.Option("--causes", help="Root causes that the record speaks for, with the lines.")
+    ] = False,
+    system: Annotated[
+        list[str] | None, typer.Option(help="With --generations: only this system, for example bridged.")
+    ] = None,
+    references: References = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
     """Show one run, each number with its evidence."""
     from runkit.archive.reading import read_manifest
+    from runkit.cli import inspecting
 
+    if generations:
+        inspecting.print_generations(opened(workspace), run_id, tuple(system or ()), references, as_json)
+        return
+    if causes:
+        inspecting.print_causes(opened(workspace), run_id, references, as_json)
+        return
     manifest = read_manifest(opened(workspace), run_id)
     sealed = manifest.sealed
+    if as_json:
+        print(manifest.to_json(), end="")
+        return
     place = (
         f" ({sealed.status.evidence.path}:{sealed.status.evidence.line})" if sealed.status.evidence else ""
     )
@@ -169,6 +210,8 @@ def _print_preserved(manifest: Manifest) -> None:
     for missing in sealed.missing_artifacts:
         print(f"  missing     {missing.path}: {missing.reason}")
     print(f"  manifest    manifests/{sealed.run_id}.json, seal {manifest.seal.digest[:16]}")
+    if sealed.status.value != "completed":
+        print(f"next: runkit show {sealed.run_id} --causes")
     print("next: runkit validate")
 
 

@@ -35,3 +35,9 @@ def opened(folder: Path) -> Workspace:
             f"there is no workspace {folder}; create the folder, or name another with --workspace"
         )
     return Workspace(folder)
+
+
+References = Annotated[
+    Path | None,
+    typer.Option(help="Folder with the run directories of artifacts kept by reference.", metavar="DIR"),
+]

@@ -56,8 +56,8 @@ def train(
 ) -> None:
     """Train a bridge and write runs/RUN_ID/.
 
-    Without arguments: the pocket pair, about a minute on two cores. Batches and results do not depend on the
-    number of processes; --launch, torchrun and accelerate launch all start them.
+    Without arguments: the pocket pair, about a minute on two cores. Batches do not depend on the number of
+    processes; --launch, torchrun and accelerate launch all start them.
     """
     from runkit.engine.launched import launched
     from runkit.workflows.train import TrainRequest

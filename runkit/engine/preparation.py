@@ -118,21 +118,21 @@ def prepare(
     )
 
 
-def device_of(config: TrainConfig, place: Launched) -> str:
-    """Return the device of the process at *place*, ``cpu`` or for example ``cuda:1``.
+def gpu_of(config: TrainConfig, place: Launched) -> str | None:
+    """Return the name of the GPU on which the process at *place* computes, or None for the CPU.
 
     Raises:
         UsageError: There is no CUDA device, or not one for each process of the machine.
     """
     device = placed(config.compute.device, embedded=config.pair.target in EMBEDDED)
     if device.type != "cuda":
-        return device.type
+        return None
     if place.local_size > torch.cuda.device_count():
         raise UsageError(
             f"{place.local_size} processes on one machine with {torch.cuda.device_count()} CUDA devices; "
             "launch as many as there are devices, or use compute.device=cpu"
         )
-    return f"cuda:{place.local_rank}"
+    return torch.cuda.get_device_name(place.local_rank)
 
 
 def new_bridge(config: TrainConfig, prepared: Prepared) -> Bridge:

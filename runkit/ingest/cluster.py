@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from datetime import datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from runkit import __version__
 from runkit.errors import RunUnreadable
 from runkit.ingest.derive import derived_metrics
 from runkit.ingest.effective import EffectiveSettings, effective_settings, scalar
-from runkit.ingest.folder import RunFolder
+from runkit.ingest.folder import LOG_NAME, RunFolder, log_folders, open_run_folder
 from runkit.ingest.ingested import IngestedRun
+from runkit.ingest.own import CONFIG_FILE
 from runkit.ingest.reading import (
     EvaluationPlan,
     read_measurements,
@@ -26,6 +27,7 @@ from runkit.ingest.reading import (
 )
 from runkit.ingest.summary import read_end_time
 from runkit.ingest.trainlog import TrainLog, read_train_log
+from runkit.records.capture import CAPTURE_FILE
 from runkit.records.manifest import (
     Code,
     Command,
@@ -49,29 +51,45 @@ _NOT_RECORDED = "the run directory does not record it"
 _TIME_STAMP = re.compile(r"(?P<date>20\d{6})_(?P<time>\d{6})(?!\d)")
 
 
-def can_read(folder: RunFolder) -> bool:
-    """Return whether *folder* looks like one of these runs: a log with a configuration block."""
-    return "==== Config ====" in folder.read_text(folder.root / folder.log_path)
+_BLOCK = "==== Config ===="
 
 
-def read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun:
-    """Return the facts of the run in *folder*.
+class _ClusterReader:
+    name = NAME
+    looks_for = f"a {LOG_NAME} with a {_BLOCK!r} block, in the directory or one folder below"
 
-    Args:
-        directory_name: Name of the original directory, which has the start time in it.
-    Raises:
-        RunUnreadable: The log has no configuration block.
-    """
+    def can_read(self, root: Path) -> bool:
+        if (root / CONFIG_FILE).is_file() or (root / CAPTURE_FILE).is_file():
+            return False
+        return any(
+            _BLOCK in RunFolder(root, folder).read_text(folder / LOG_NAME) for folder in log_folders(root)
+        )
+
+    def read(self, root: Path, *, run_id: str, directory_name: str) -> IngestedRun:
+        """Return the facts of the run in *root*.
+
+        Args:
+            directory_name: Name of the original directory, which has the start time in it.
+        Raises:
+            RunUnreadable: The log has no configuration block, or there is more than one log.
+        """
+        return _read(open_run_folder(root), run_id=run_id, directory_name=directory_name)
+
+
+READER = _ClusterReader()
+
+
+def _read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun:
     log = read_train_log(folder.read_text(folder.root / folder.log_path))
     if log.settings_line is None:
         raise RunUnreadable(
-            f"{folder.log_path} has no '==== Config ====' block; it is not the log of a bridge run, or torn"
+            f"{folder.log_path} has no {_BLOCK!r} block; it is not the log of a bridge run, or torn"
         )
     settings = effective_settings(log.settings, world_size=log.world_size)
     planned = EvaluationPlan(_count(log, "eval_samples"), "test", "live")
     final = EvaluationPlan(planned.num_items, "test", "unknown")
     measurements = read_measurements(folder, log, lambda label: final if label == "final" else planned)
-    started, ended = _started(directory_name), _ended(folder)
+    started, ended = _started(directory_name) or _started_by_log(folder, log), _ended(folder)
     status = read_status(log, folder.log_path, measurements)
     facts = RunFacts(
         run_id=run_id,
@@ -185,6 +203,16 @@ def _started(directory_name: str) -> Moment | None:
         return None
     evidence = Evidence(path=".", line=None, what="time stamp in the directory's name")
     return Moment(at=moment.isoformat(), zone=None, evidence=evidence)
+
+
+def _started_by_log(folder: RunFolder, log: TrainLog) -> Moment | None:
+    """Return the start that the logged directory has in its name, when the preserved one lost it."""
+    moment = _started(log.settings.get("log_dir", ""))
+    if moment is None:
+        return None
+    line = log.setting_lines["log_dir"]
+    what = "time stamp in the directory that the log names"
+    return moment.model_copy(update={"evidence": Evidence(path=folder.log_path, line=line, what=what)})
 
 
 def _ended(folder: RunFolder) -> Moment | None:

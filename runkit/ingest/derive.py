@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from runkit.records.manifest import Evaluation, EvidenceKind, Metric
+from runkit.records.manifest import NO_SAMPLES, Evaluation, EvidenceKind, Metric
 
 FINAL = "final"
 
@@ -35,8 +35,7 @@ def derived_metrics(evaluations: Sequence[Evaluation], *, had_samples: bool) -> 
 
 
 def _without_logged(evaluation: Evaluation) -> Evaluation:
-    reason = "the log says that the evaluation had no samples"
-    return evaluation.model_copy(update={"logged": (), "missing_because": reason})
+    return evaluation.model_copy(update={"logged": (), "missing_because": NO_SAMPLES})
 
 
 def _accuracy(name: str, evaluation: Evaluation | None, system: str) -> Metric:
@@ -73,7 +72,9 @@ def _accuracy(name: str, evaluation: Evaluation | None, system: str) -> Metric:
 
 
 def _had_no_samples(evaluation: Evaluation) -> bool:
-    return evaluation.dump is not None and not evaluation.systems
+    return (evaluation.dump is not None and not evaluation.systems) or (
+        evaluation.missing_because == NO_SAMPLES
+    )
 
 
 def _peak(evaluations: Sequence[Evaluation]) -> Metric:

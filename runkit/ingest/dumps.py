@@ -1,10 +1,16 @@
-"""Per-sample dumps of an evaluation (JSON lines) as outcomes; answers are compared as text."""
+"""Per-sample dumps of an evaluation (JSON lines) as outcomes; answers are compared as text.
+
+Numbers in a dump stay the text that they were written as: ``10.`` and ``10.0`` are other answers, and one
+with thousands of digits is no integer that anybody wants to compute with.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +18,10 @@ from runkit.records.manifest import AnswerCount, SystemScore
 from runkit.records.outcomes import INVALID_MARKER, EvaluationOutcomes
 
 _EXTRACTED = "_extracted"
+_SYSTEM_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}_extracted")
 _NUM_MOST_COMMON = 5
+_MOST_DIGITS = 18
+"""Whole numbers with more digits stay text; places and steps have fewer."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +43,12 @@ def read_dump(text: str, *, label: str) -> Dump:
 
     The systems are those that every readable row has an extracted answer of.
     """
-    rows, num_unreadable = _rows(text)
+    rows, num_unreadable = read_rows(text)
     if not rows:
         return Dump(None, num_unreadable, None, None, None, None)
     systems = _systems(rows)
     items = _item_ids(rows)
-    golds = tuple(str(row["gold_extracted"]) for row in rows)
+    golds = tuple(storable(row["gold_extracted"]) for row in rows)
     outcomes = EvaluationOutcomes(
         label=label,
         items=items,
@@ -61,31 +70,52 @@ def scores(outcomes: EvaluationOutcomes) -> tuple[SystemScore, ...]:
     return tuple(_score(outcomes, system) for system in outcomes.answers)
 
 
-def _rows(text: str) -> tuple[list[dict[str, Any]], int]:
+def read_rows(text: str) -> tuple[list[dict[str, Any]], int]:
+    """Return the readable rows of *text*, and the number of lines that are none.
+
+    A row has a gold answer and, of each system that it names, an extracted answer or null.
+    """
     rows, num_unreadable = [], 0
-    for line in text.split("\n"):
+    for line in text.removeprefix("\ufeff").split("\n"):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict) and isinstance(row.get("gold_extracted"), str | int):
+        row = json_object(line)
+        if row is not None and _is_row(row):
             rows.append(row)
         else:
             num_unreadable += 1
     return rows, num_unreadable
 
 
+def json_object(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that *text* is, with fractions and very long numbers as text, or None."""
+    try:
+        value = json.loads(text, parse_float=str, parse_int=_whole, parse_constant=str)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _MOST_DIGITS else digits
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    answers = (value for key, value in row.items() if key.endswith(_EXTRACTED))
+    return isinstance(row.get("gold_extracted"), str | int) and all(
+        answer is None or isinstance(answer, str | int) for answer in answers
+    )
+
+
 def _systems(rows: list[dict[str, Any]]) -> list[str]:
-    keys = [key for key in rows[0] if key.endswith(_EXTRACTED) and key != "gold" + _EXTRACTED]
+    keys = [key for key in rows[0] if _SYSTEM_KEY.fullmatch(key) and key != "gold" + _EXTRACTED]
     return [key.removesuffix(_EXTRACTED) for key in keys if all(key in row for row in rows)]
 
 
 def _item_ids(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     """Return the items' own ids, or their places in the dump when the ids are missing or not unique."""
     for key in ("item", "index"):
-        ids = tuple(str(row.get(key)) for row in rows)
+        ids = tuple(storable(row.get(key)) for row in rows)
         if all(key in row for row in rows) and len(set(ids)) == len(ids):
             return ids
     return tuple(str(place) for place in range(len(rows)))
@@ -94,7 +124,12 @@ def _item_ids(rows: list[dict[str, Any]]) -> tuple[str, ...]:
 def _answer(extracted: object) -> str | None:
     if extracted is None or extracted in (INVALID_MARKER, ""):
         return None
-    return str(extracted)
+    return storable(extracted)
+
+
+def storable(value: object) -> str:
+    """Return *value* as text that any file can hold: half of a surrogate pair is spelled out."""
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def _items_digest(items: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
@@ -107,14 +142,15 @@ def _items_digest(items: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
 
 def _common_int(rows: list[dict[str, Any]], key: str) -> int | None:
     value = rows[0].get(key)
-    is_common = type(value) is int and all(row.get(key) == value for row in rows)
-    return value if is_common else None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        return None
+    return value if all(row.get(key) == value for row in rows) else None
 
 
 def _common_text(rows: list[dict[str, Any]], key: str) -> str | None:
     value = rows[0].get(key)
     is_common = isinstance(value, str) and all(row.get(key) == value for row in rows)
-    return value if is_common else None
+    return storable(value) if is_common else None
 
 
 def _score(outcomes: EvaluationOutcomes, system: str) -> SystemScore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ _NEVER_COUNT = {
     "save_path": "a path",
     "show_eval_samples": "only printed",
 }
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_FRACTION = re.compile(r"[+-]?([0-9]{1,300}(\.[0-9]{0,300})?|\.[0-9]{1,300})([eE][+-]?[0-9]{1,4})?")
+"""As Python prints them. What Python would also read, ``1_000`` for one, is left as the text that it is."""
 _DECODE_KEYS = ("decode_interval", "decode_samples", "decode_max_length")
 
 
@@ -44,10 +48,9 @@ def scalar(text: str) -> Scalar:
     constants: dict[str, Scalar] = {"True": True, "False": False, "None": None}
     if text in constants:
         return constants[text]
-    for kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    if _FRACTION.fullmatch(text):
+        value = float(text)
         return value if value - value == 0 else text
     return text

@@ -56,7 +56,7 @@ def open_run_folder(root: Path) -> RunFolder:
     """
     if not root.is_dir():
         raise RunUnreadable(f"there is no run directory {root}; name the folder that holds {LOG_NAME}")
-    logs = [path for path in (root / LOG_NAME, *sorted(root.glob(f"*/{LOG_NAME}"))) if path.is_file()]
+    logs = [folder / LOG_NAME for folder in log_folders(root)]
     if not logs:
         raise RunUnreadable(
             f"{root} holds no {LOG_NAME}, neither directly nor one folder below; name the folder of one run"
@@ -65,6 +65,15 @@ def open_run_folder(root: Path) -> RunFolder:
         names = ", ".join(path.relative_to(root).as_posix() for path in logs)
         raise RunUnreadable(f"{root} holds more than one run ({names}); name one of these folders")
     return RunFolder(root, logs[0].parent)
+
+
+def log_folders(root: Path) -> tuple[Path, ...]:
+    """Return the folders with a training log: *root* itself, and those directly in it."""
+    try:
+        logs = (root / LOG_NAME, *sorted(root.glob(f"*/{LOG_NAME}")))
+        return tuple(path.parent for path in logs if path.is_file())
+    except OSError as error:
+        raise RunUnreadable(f"{root} cannot be read: {error.strerror}; check its permissions") from error
 
 
 def order_of_label(label: str) -> tuple[int, int]:

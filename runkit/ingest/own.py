@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from runkit import __version__
 from runkit.errors import RunUnreadable
 from runkit.ingest.derive import derived_metrics
-from runkit.ingest.folder import RunFolder
+from runkit.ingest.folder import LOG_NAME, RunFolder, log_folders, open_run_folder
 from runkit.ingest.ingested import IngestedRun
 from runkit.ingest.reading import (
     EvaluationPlan,
@@ -41,18 +42,27 @@ CONFIG_FILE = "config.json"
 _NO_CAPTURE = f"the run directory has no {CAPTURE_FILE}"
 
 
-def can_read(folder: RunFolder) -> bool:
-    """Return whether *folder* is a run of ours."""
-    return (folder.root / CONFIG_FILE).is_file()
+class _OwnReader:
+    name = NAME
+    looks_for = f"{CONFIG_FILE} beside a {LOG_NAME}"
+
+    def can_read(self, root: Path) -> bool:
+        return (root / CONFIG_FILE).is_file() and bool(log_folders(root))
+
+    def read(self, root: Path, *, run_id: str, directory_name: str) -> IngestedRun:
+        """Return the facts of the run in *root*.
+
+        Raises:
+            RunUnreadable: ``config.json`` is torn or lacks a key.
+            RecordInvalid: ``run.json`` is not a valid capture.
+        """
+        return _read(open_run_folder(root), run_id=run_id, directory_name=directory_name)
 
 
-def read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun:
-    """Return the facts of the run in *folder*.
+READER = _OwnReader()
 
-    Raises:
-        RunUnreadable: ``config.json`` is torn or lacks a key.
-        RecordInvalid: ``run.json`` is not a valid capture.
-    """
+
+def _read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun:
     config = _config(folder, directory_name)
     log = read_train_log(folder.read_text(folder.root / folder.log_path))
     capture = _capture(folder, directory_name)
@@ -72,9 +82,9 @@ def read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun:
             num_log_lines=log.num_lines,
             num_log_lines_understood=log.num_lines_understood,
         ),
-        started=_moment(capture.started_at if capture else None, "start"),
-        ended=_moment(capture.ended_at if capture else None, "end"),
-        duration_seconds=_duration_seconds(capture),
+        started=moment(capture.started_at if capture else None, "start"),
+        ended=moment(capture.ended_at if capture else None, "end"),
+        duration_seconds=duration_seconds(capture),
         status=status,
         command=capture.command if capture else _unknown_command(),
         hardware=capture.hardware if capture else _unknown_hardware(),
@@ -115,12 +125,21 @@ def _config(folder: RunFolder, directory_name: str) -> dict[str, Any]:
 
 
 def _capture(folder: RunFolder, directory_name: str) -> RunCapture | None:
-    path = folder.root / CAPTURE_FILE
-    return (
-        RunCapture.parse(path.read_bytes(), origin=f"{CAPTURE_FILE} of {directory_name}")
-        if path.is_file()
-        else None
-    )
+    return capture_in(folder.root, directory_name) if (folder.root / CAPTURE_FILE).is_file() else None
+
+
+def capture_in(root: Path, directory_name: str) -> RunCapture:
+    """Return the capture in *root*.
+
+    Raises:
+        RunUnreadable: The file cannot be read.
+        RecordInvalid: It is not a valid capture.
+    """
+    try:
+        text = (root / CAPTURE_FILE).read_bytes()
+    except OSError as error:
+        raise RunUnreadable(f"{CAPTURE_FILE} of {directory_name} cannot be read: {error.strerror}") from error
+    return RunCapture.parse(text, origin=f"{CAPTURE_FILE} of {directory_name}")
 
 
 def _configuration(config: Mapping[str, Any]) -> Configuration:
@@ -150,13 +169,14 @@ def _models(config: Mapping[str, Any]) -> tuple[ModelReference, ...]:
     )
 
 
-def _moment(at: str | None, what: str) -> Moment | None:
+def moment(at: str | None, what: str) -> Moment | None:
+    """Return the time that the capture gives, with the capture as its evidence."""
     if at is None:
         return None
     return Moment(at=at, zone=None, evidence=Evidence(path=CAPTURE_FILE, line=None, what=what))
 
 
-def _duration_seconds(capture: RunCapture | None) -> float | None:
+def duration_seconds(capture: RunCapture | None) -> float | None:
     """Return the time that the run's processes took, without pauses; None when one of them was killed."""
     if capture is None or capture.ended_at is None:
         return None

@@ -1,30 +1,111 @@
-"""Which reader a run directory needs."""
+"""Which reader a run directory needs: ours, and those that installed packages register.
+
+A package registers one under the entry point group ``runkit.readers``::
+
+    [project.entry-points."runkit.readers"]
+    my-layout = "my_package.reading:READER"
+
+where ``READER`` is a :class:`~runkit.ingest.reader.Reader`.
+"""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import NamedTuple
 
-from runkit.errors import RunUnreadable
-from runkit.ingest import cluster, own
-from runkit.ingest.folder import open_run_folder
+from runkit.errors import RunUnreadable, UnknownName, UsageError
 from runkit.ingest.ingested import IngestedRun
+from runkit.ingest.reader import Reader
+
+GROUP = "runkit.readers"
+
+BUILT_IN = {
+    "runkit": "runkit.ingest.own:READER",
+    "bridge-cluster": "runkit.ingest.cluster:READER",
+    "lm-eval": "runkit.ingest.lm_eval:READER",
+    "command": "runkit.ingest.command:READER",
+}
+"""Our own readers, found in a checkout that is not installed too; ``pyproject.toml`` registers the same."""
 
 
-def ingest(root: Path, *, run_id: str, directory_name: str) -> IngestedRun:
+class _Known(NamedTuple):
+    readers: tuple[Reader, ...]
+    broken: tuple[str, ...]
+    """What could not be loaded, and why."""
+
+
+def ingest(root: Path, *, run_id: str, directory_name: str, reader: str | None = None) -> IngestedRun:
     """Return the facts of the run directory at *root*.
 
     Args:
         run_id: The run's name in the archive.
         directory_name: Name of the original directory when *root* is a copy of it.
+        reader: Name of the reader to use; None: the one that knows the directory.
     Raises:
         RunUnreadable: No reader knows the directory, or what it needs is torn.
+        UnknownName: There is no reader of that name.
+        UsageError: More than one reader knows the directory.
     """
-    folder = open_run_folder(root)
-    if own.can_read(folder):
-        return own.read(folder, run_id=run_id, directory_name=directory_name)
-    if cluster.can_read(folder):
-        return cluster.read(folder, run_id=run_id, directory_name=directory_name)
-    raise RunUnreadable(
-        f"{directory_name} has a training log, but neither config.json nor a '==== Config ====' block "
-        "in the log; its facts cannot be told"
-    )
+    chosen = reader_for(root, directory_name=directory_name, name=reader)
+    return chosen.read(root, run_id=run_id, directory_name=directory_name)
+
+
+def reader_for(root: Path, *, directory_name: str, name: str | None = None) -> Reader:
+    """Return the reader for the run directory at *root*; arguments and errors as in :func:`ingest`."""
+    if not root.is_dir():
+        raise RunUnreadable(f"there is no run directory {root}; name the folder of one run")
+    known = _known()
+    if name is not None:
+        return _named(known, name)
+    willing = [reader for reader in known.readers if reader.can_read(root)]
+    if len(willing) > 1:
+        names = ", ".join(reader.name for reader in willing)
+        raise UsageError(f"more than one reader knows {directory_name} ({names}); choose with --reader")
+    if not willing:
+        wanted = "; ".join(f"{reader.name} looks for {reader.looks_for}" for reader in known.readers)
+        broken = "".join(f"; {trouble}" for trouble in known.broken)
+        raise RunUnreadable(f"no reader knows {directory_name}, its facts cannot be told: {wanted}{broken}")
+    return willing[0]
+
+
+def reader_names() -> tuple[str, ...]:
+    """Return the names of all readers that can be loaded, ours first."""
+    return tuple(reader.name for reader in _known().readers)
+
+
+def _named(known: _Known, name: str) -> Reader:
+    for reader in known.readers:
+        if reader.name == name:
+            return reader
+    way_out = "; ".join(known.broken)
+    raise UnknownName.among("reader", name, [reader.name for reader in known.readers], way_out=way_out)
+
+
+def _known() -> _Known:
+    readers, broken = [], []
+    for entry in _entries():
+        try:
+            readers.append(_loaded(entry))
+        except (ImportError, AttributeError, TypeError) as error:
+            broken.append(f"the reader {entry.name} of {entry.value} cannot be loaded: {error}")
+    return _Known(tuple(readers), tuple(broken))
+
+
+def _entries() -> Iterator[EntryPoint]:
+    for name, value in BUILT_IN.items():
+        yield EntryPoint(name=name, value=value, group=GROUP)
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+        if entry.name not in BUILT_IN:
+            yield entry
+
+
+def _loaded(entry: EntryPoint) -> Reader:
+    reader = getattr(importlib.import_module(entry.module), entry.attr)
+    for part in ("name", "looks_for", "can_read", "read"):
+        if not hasattr(reader, part):
+            raise TypeError(f"it has no {part!r}, which every reader has")
+    loaded: Reader = reader
+    return loaded

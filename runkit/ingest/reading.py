@@ -10,6 +10,7 @@ from runkit.ingest.dumps import Dump, read_dump, scores
 from runkit.ingest.folder import RunFolder, order_of_label
 from runkit.ingest.trainlog import LoggedEvaluation, TrainLog
 from runkit.records.manifest import (
+    NO_SAMPLES,
     Evaluation,
     Evidence,
     LoggedScore,
@@ -60,6 +61,7 @@ def read_measurements(
 def _evaluation(
     label: str, plan: EvaluationPlan, dump: Dump | None, path: str | None, logged: LoggedEvaluation | None
 ) -> Evaluation:
+    had_none = logged is not None and not logged.has_samples and (dump is None or dump.outcomes is None)
     return Evaluation.model_validate(
         {
             "label": label,
@@ -77,7 +79,7 @@ def _evaluation(
                 for system, accuracy in (logged.accuracies if logged else {}).items()
             ),
             "log_line": logged.line if logged else None,
-            "missing_because": _why_no_outcomes(dump),
+            "missing_because": NO_SAMPLES if had_none else _why_no_outcomes(dump),
         }
     )
 
@@ -99,10 +101,11 @@ def read_status(log: TrainLog, log_path: str, measurements: Measurements) -> Sta
             "the log says that evaluation had no sample records, so its accuracies measure nothing",
             Evidence(path=log_path, line=log.no_samples_line, what="evaluation without sample records"),
         )
-    if log.stopped_early_line is not None:
+    crashed_after = final is None and (log.last_crash_line or 0) > (log.stopped_early_line or 0)
+    if log.stopped_early_line is not None and not crashed_after:
         return _status(
             "early_stopped",
-            f"training stopped early at step {log.stopped_early_step}{_of_plan(log)}",
+            _stopped_early(log, has_final=final is not None),
             Evidence(path=log_path, line=log.stopped_early_line, what="early-stop line"),
         )
     if final is not None:
@@ -136,6 +139,17 @@ def read_status(log: TrainLog, log_path: str, measurements: Measurements) -> Sta
 
 def _status(value: str, reason: str, evidence: Evidence) -> StatusFact:
     return StatusFact.model_validate({"value": value, "reason": reason, "evidence": evidence})
+
+
+def _stopped_early(log: TrainLog, *, has_final: bool) -> str:
+    if log.stopped_early_step is None:
+        return "training stopped early; the log is cut before the step"
+    at_the_end = log.stopped_early_step == log.planned_steps
+    return (
+        f"training stopped early at step {log.stopped_early_step}{_of_plan(log)}"
+        f"{', which was the last one anyway' if at_the_end else ''}"
+        f"{'' if has_final else '; no final evaluation follows'}"
+    )
 
 
 def _of_plan(log: TrainLog) -> str:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import NonNegativeInt, PositiveInt
 
 from runkit.records.manifest import Command, Hardware, Software
-from runkit.records.record import Record, RunId
+from runkit.records.record import GrownRecord, Record, RunId
 
 CAPTURE_FILE = "run.json"
-
-
-class RankPlace(Record):
-    """Where one of several processes of a run computed."""
-
-    rank: int
-    node: int
-    """Number of its machine, from 0."""
-    device: str
-    """``cpu``, or ``cuda:1``."""
+HEARTBEAT_FILE = "heartbeat.json"
 
 
 class Resumption(Record):
@@ -32,16 +23,43 @@ class Resumption(Record):
     command: Command
     hardware: Hardware
     software: Software
-    ranks: tuple[RankPlace, ...] = ()
-    """Absent where one process trained."""
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_empty(serialize(self), "ranks")
 
 
-class RunCapture(Record):
+class ProcessIdentity(Record):
+    """One process, told apart from every other one, also after its number was given out again."""
+
+    host: str
+    boot_id: str
+    """The kernel's id of the time since the machine was started."""
+    pid: PositiveInt
+    started_ticks: NonNegativeInt
+    """When the process started, in clock ticks since the machine was."""
+
+
+class ProcessEnd(Record):
+    """How a process ended, as its parent saw it."""
+
+    exit_code: int | None
+    """Null when a signal ended it."""
+    signal: str | None
+    """Name of the signal that ended it, for example ``SIGKILL``."""
+
+
+class Heartbeat(Record):
+    """The last sign of life of a run, in ``heartbeat.json`` while it goes on."""
+
+    format: Literal[1]
+    at: str
+    """ISO 8601 with offset."""
+    interval_seconds: PositiveInt
+    """The next one is due after this time."""
+    process: ProcessIdentity
+
+
+class RunCapture(GrownRecord):
     """Command, machine and software of one run; written at the start, and again with the end."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"resumptions", "captured", "process", "end"})
 
     format: Literal[1]
     run_id: RunId
@@ -54,14 +72,9 @@ class RunCapture(Record):
     software: Software
     resumptions: tuple[Resumption, ...] = ()
     """Later starts, oldest first; absent in files of runs that were never resumed."""
-    ranks: tuple[RankPlace, ...] = ()
-    """The processes of the first start, by rank; absent where one process trained."""
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_empty(serialize(self), "resumptions", "ranks")
-
-
-def without_empty(document: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Return *document* without those of *keys* that hold nothing, as files from before they came are."""
-    return {name: value for name, value in document.items() if name not in keys or value}
+    captured: Literal["training", "command"] = "training"
+    """``command``: another program under ``runkit run``."""
+    process: ProcessIdentity | None = None
+    """The process that wrote the run last; absent in files of older versions."""
+    end: ProcessEnd | None = None
+    """How the program under ``runkit run`` ended; null while it goes on, and when nobody saw its end."""

@@ -6,19 +6,11 @@ here: evidence is a file and a line number.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from runkit.records.record import EMPTY, Record, RunId, ScalarMap, Sha256, TextMap, canonical_digest
+from runkit.records.record import EMPTY, GrownRecord, Record, RunId, ScalarMap, Sha256, TextMap, canonical_digest
 
 Status = Literal["completed", "early_stopped", "truncated", "crashed", "no_eval_samples"]
 """How a run ended, read from its own artifacts."""
@@ -28,6 +20,9 @@ EvidenceKind = Literal["recomputed", "logged", "reported"]
 
 Outcome = Literal["correct", "wrong", "invalid"]
 """What one system did on one item; invalid means that no answer could be extracted."""
+
+NO_SAMPLES = "the log says that the evaluation had no samples"
+"""Reason of an evaluation whose logged accuracies measure nothing."""
 
 RelationKind = Literal["ablates", "follows", "supersedes", "replicates", "swaps"]
 
@@ -80,8 +75,10 @@ class StatusFact(Record):
     """Null only when there is no log at all."""
 
 
-class Command(Record):
+class Command(GrownRecord):
     """How the run was started."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"cwd", "dropped"})
 
     argv: tuple[str, ...] | None
     """Program and arguments; null when the run did not record them."""
@@ -91,6 +88,22 @@ class Command(Record):
     environment: TextMap
     """Relevant variables; secrets are never among them."""
     missing_because: str | None
+    cwd: str | None = None
+    """Folder that the command was typed in; null when it was not recorded."""
+    dropped: tuple[str, ...] = ()
+    """Names of variables and options whose values were left out because they may be secrets."""
+
+
+class RankDevice(Record):
+    """Where one process of a run computed."""
+
+    rank: NonNegativeInt
+    local_rank: NonNegativeInt | None
+    host: str
+    visible_devices: str | None
+    """``CUDA_VISIBLE_DEVICES`` of the process; null when it was not set, so that all were visible."""
+    gpu: str | None
+    """Name of the GPU that the process held memory on when it was seen; null when it held none."""
 
 
 class Gpu(Record):
@@ -101,23 +114,37 @@ class Gpu(Record):
     memory_bytes: PositiveInt | None
 
 
-class Hardware(Record):
+class Hardware(GrownRecord):
     """The machine."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"gpu_driver", "ranks"})
 
     gpus: tuple[Gpu, ...]
     cpu_model: str | None
     num_cpus: PositiveInt | None
     memory_bytes: PositiveInt | None
     evidence: Evidence | None
+    gpu_driver: str | None = None
+    """Version of the NVIDIA driver."""
+    ranks: tuple[RankDevice, ...] = ()
+    """The processes of a distributed run that were seen while it ran, by rank."""
 
 
-class Code(Record):
+class Code(GrownRecord):
     """The state of the code that ran."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"changes", "left_out", "reapplies"})
 
     git_commit: str | None
     is_dirty: bool | None
     """Whether tracked or untracked files differed from the commit; null when unknown."""
     missing_because: str | None
+    changes: tuple[str, ...] = ()
+    """Paths in the run directory of what differed: a binary diff, and an archive of untracked files."""
+    left_out: tuple[str, ...] = ()
+    """Changed or untracked files that were not kept, each with the reason: too large, or may be a secret."""
+    reapplies: bool | None = None
+    """Whether commit and diff were put together again and gave the very tree; null when it was not tried."""
 
 
 class Software(Record):
@@ -129,8 +156,10 @@ class Software(Record):
     code: Code
 
 
-class Configuration(Record):
+class Configuration(GrownRecord):
     """What the run was told, and what of it had an effect."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"automatic"})
 
     logged: TextMap
     """Every setting as the run wrote it, as text."""
@@ -140,16 +169,9 @@ class Configuration(Record):
     """SHA-256 of the canonical JSON of :attr:`effective`."""
     inert: TextMap
     """Keys that changed nothing in this run, each with the reason."""
-    automatic: TextMap = Field(default_factory=lambda: EMPTY)
-    """Keys that were chosen for the person, each with value and reason; absent where there are none."""
     evidence: Evidence
-
-    @model_serializer(mode="wrap")
-    def _without_empty_automatic(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        document: dict[str, Any] = serialize(self)
-        if not self.automatic:
-            del document["automatic"]
-        return document
+    automatic: TextMap = EMPTY
+    """Keys that were chosen for the person, each with value and reason."""
 
     @model_validator(mode="after")
     def _digest_is_of_effective(self) -> Self:
@@ -159,9 +181,9 @@ class Configuration(Record):
 
 
 class ModelReference(Record):
-    """One of the two frozen models."""
+    """One of the two frozen models of a bridge, or the model that another harness evaluated."""
 
-    role: Literal["source", "target"]
+    role: Literal["source", "target", "evaluated"]
     name: str
     revision: str | None
     sha256: Sha256 | None
@@ -377,12 +399,18 @@ class Publishability(Record):
     reason: str
 
 
-class RootCause(Record):
+class RootCause(GrownRecord):
     """Why the run went wrong, as a person confirmed it."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"evidence", "replaces"})
 
     code: str
     """From the taxonomy, for example ``truncated.unknown`` or ``conditioning.duplicated_prompt``."""
     sentence: str
+    evidence: tuple[Evidence, ...] = ()
+    """The lines that the rules proposed the code for; empty when a person said it without them."""
+    replaces: str | None = None
+    """The code that the rules proposed first and that a person replaced by this one."""
 
 
 class Relation(Record):

@@ -6,15 +6,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     ValidationError,
+    model_serializer,
 )
 
 from runkit.errors import RecordInvalid
@@ -84,6 +86,25 @@ class Record(BaseModel):
     def content_digest(self) -> str:
         """Return the SHA-256 of the record's canonical JSON."""
         return canonical_digest(self.model_dump(mode="json"))
+
+
+class GrownRecord(Record):
+    """A record that has fields younger than sealed files: each is left out while it has its default.
+
+    So a file that was written before they existed parses to a record that is written as the same bytes
+    and has the same digest.
+    """
+
+    younger: ClassVar[frozenset[str]] = frozenset()
+    """Names of the younger fields; all of them have defaults."""
+
+    @model_serializer(mode="wrap")
+    def _without_younger_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = serialize(self)
+        for name in self.younger:
+            if getattr(self, name) == type(self).model_fields[name].get_default(call_default_factory=True):
+                document.pop(name, None)
+        return document
 
 
 def canonical_json(value: Any) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from runkit.archive.code import CODE_FOLDER
 from runkit.archive.outcomes_file import outcomes_to_parquet
 from runkit.archive.reading import read_manifest, run_ids
 from runkit.archive.store import (
@@ -24,15 +25,16 @@ from runkit.archive.store import (
 from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
 from runkit.errors import RecordInvalid, RunUnreadable, UnknownName, UsageError
-from runkit.ingest.folder import open_run_folder
 from runkit.ingest.ingested import IngestedRun
-from runkit.ingest.readers import ingest
+from runkit.ingest.readers import ingest, reader_for
+from runkit.records.capture import HEARTBEAT_FILE
 from runkit.records.manifest import (
     Artifact,
     Manifest,
     Notes,
     OutcomesReference,
     Relation,
+    RootCause,
     RunFacts,
     SealedFacts,
     Waiver,
@@ -55,6 +57,8 @@ class PreserveRequest:
     notes_file: Path | None = None
     ablates: str | None = None
     factors: Sequence[str] = ()
+    reader: str | None = None
+    """Name of the reader; None: the one that knows the directory."""
 
 
 def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
@@ -72,11 +76,11 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     original_name = request.run.resolve().name
     run_id = checked_run_id(request.run_id) if request.run_id is not None else repaired_run_id(original_name)
     notes = _notes_from(request.notes_file) if request.notes_file else None
-    open_run_folder(request.run)
     with claimed(workspace, run_id), staging(workspace) as folder:
+        reader_for(request.run, directory_name=original_name, name=request.reader)
         files = _taken(request, folder)
         source = folder if request.artifacts == "copy" else request.run
-        run = ingest(source, run_id=run_id, directory_name=original_name)
+        run = ingest(source, run_id=run_id, directory_name=original_name, reader=request.reader)
         if request.artifacts == "reference" and hash_in_place(request.run) != files:
             raise RunUnreadable(f"{request.run} changed while it was read; preserve it when it is finished")
         parquet, num_rows = outcomes_to_parquet(run.outcomes) if run.outcomes else (None, 0)
@@ -103,8 +107,9 @@ def changed_notes(
     ablates: str | None,
     factors: Sequence[str],
     waive: tuple[str, str] | None,
+    root_cause: RootCause | None = None,
 ) -> Notes:
-    """Return *notes* with the keys of a TOML file replaced, a control named, or a finding waived."""
+    """Return *notes* with the keys of a TOML file replaced, a control or cause named, a finding waived."""
     if source is not None:
         given = _notes_from(source)
         notes = notes.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})
@@ -117,6 +122,8 @@ def changed_notes(
     if waive is not None:
         waiver = Waiver.from_mapping({"rule": waive[0], "reason": waive[1]}, origin="--waive")
         notes = notes.model_copy(update={"waivers": (*notes.waivers, waiver)})
+    if root_cause is not None:
+        notes = notes.model_copy(update={"root_cause": root_cause})
     return notes
 
 
@@ -186,8 +193,12 @@ def role_of(path: str) -> str:
     }
     if name in by_name:
         return by_name[name]
-    if name.startswith("eval_samples_step_") and name.endswith(".jsonl"):
+    if name.startswith(("eval_samples_step_", "samples_")) and name.endswith(".jsonl"):
         return "dump"
+    if path.startswith(f"{CODE_FOLDER}/") or name == HEARTBEAT_FILE:
+        return "capture"
+    if name.startswith("results_") and name.endswith(".json"):
+        return "metrics"
     if PurePosixPath(path).suffix in {".safetensors", ".pt", ".ckpt", ".bin"}:
         return "checkpoint"
     return "other"

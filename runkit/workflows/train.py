@@ -6,8 +6,10 @@ A run has one process, or several that a launcher started and that all come here
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
@@ -16,7 +18,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from runkit.archive.capture import captured_hardware, captured_software, now, relevant_environment
+from runkit.archive.capture import captured_command, captured_hardware, captured_software, now
+from runkit.archive.heartbeat import heart_beating
+from runkit.archive.processes import own_identity
 from runkit.archive.running import found_run, only_writer
 from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
@@ -33,8 +37,8 @@ from runkit.errors import (
     TrainingStopped,
     UsageError,
 )
-from runkit.records.capture import CAPTURE_FILE, RankPlace, Resumption, RunCapture
-from runkit.records.manifest import Command
+from runkit.records.capture import CAPTURE_FILE, Resumption, RunCapture
+from runkit.records.manifest import Command, Hardware, RankDevice
 
 if TYPE_CHECKING:
     from runkit.engine.launching import LaunchEnd
@@ -132,7 +136,7 @@ def train(workspace: Workspace, request: TrainRequest, *, reporter: Reporter) ->
         folder = world.from_main(lambda: _new_folder(workspace, resolved.run_id))
         try:
             ranks = _ranks(engine, config, place, world)
-            capture = _begun(folder.name, request.argv, place, ranks) if world.is_main else None
+            capture = _begun(folder, request.argv, place, ranks) if world.is_main else None
             with only_writer(folder) if world.is_main else nullcontext(), _captured(folder, capture):
                 result = engine.train(
                     config,
@@ -299,11 +303,17 @@ def assert_can_share(config: configuration.TrainConfig, *, processes: int) -> No
 
 def _ranks(
     engine: _Engine, config: configuration.TrainConfig, place: Launched, world: World
-) -> tuple[RankPlace, ...]:
+) -> tuple[RankDevice, ...]:
     """Return where each process computes; nothing for a process alone."""
     if world.size == 1:
         return ()
-    here = RankPlace(rank=place.rank, node=place.node, device=engine.device_of(config, place))
+    here = RankDevice(
+        rank=place.rank,
+        local_rank=place.local_rank,
+        host=socket.gethostname(),
+        visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        gpu=engine.gpu_of(config, place),
+    )
     return tuple(world.gathered(here))
 
 
@@ -347,7 +357,7 @@ def _captured(folder: Path, capture: RunCapture | None) -> Iterator[None]:
         return
     write_capture(folder, capture)
     try:
-        with _sigterm_like_control_c():
+        with _sigterm_like_control_c(), heart_beating(folder):
             yield
     except KeyboardInterrupt as interrupt:
         raise TrainingStopped(interrupted(folder)) from interrupt
@@ -415,18 +425,18 @@ class _Engine(NamedTuple):
     train: Callable[..., TrainResult]
     resume: Callable[..., TrainResult]
     joined: Callable[[Launched], AbstractContextManager[World]]
-    device_of: Callable[[configuration.TrainConfig, Launched], str]
+    gpu_of: Callable[[configuration.TrainConfig, Launched], str | None]
 
 
 def _engine() -> _Engine:
     """Return the engine's entry points; only now is torch imported."""
     try:
-        from runkit.engine.preparation import device_of
+        from runkit.engine.preparation import gpu_of
         from runkit.engine.train_run import resume, train
         from runkit.engine.world import joined
     except ModuleNotFoundError as error:
         raise _not_installed(error) from error
-    return _Engine(train, resume, joined, device_of)
+    return _Engine(train, resume, joined, gpu_of)
 
 
 def _launcher() -> Callable[..., LaunchEnd]:
@@ -460,21 +470,21 @@ def _new_folder(workspace: Workspace, run_id: str) -> Path:
     return folder
 
 
-def _begun(run_id: str, argv: tuple[str, ...], place: Launched, ranks: tuple[RankPlace, ...]) -> RunCapture:
+def _begun(folder: Path, argv: tuple[str, ...], place: Launched, ranks: tuple[RankDevice, ...]) -> RunCapture:
     return RunCapture(
         format=1,
-        run_id=run_id,
+        run_id=folder.name,
         started_at=now(),
         ended_at=None,
         command=_command(argv, place),
-        hardware=captured_hardware(),
-        software=captured_software(Path(configuration.__file__).parent),
-        ranks=ranks,
+        hardware=_hardware(ranks),
+        software=captured_software(Path(configuration.__file__).parent, run_folder=folder),
+        process=own_identity(),
     )
 
 
 def _resumed(
-    folder: Path, argv: tuple[str, ...], place: Launched, ranks: tuple[RankPlace, ...]
+    folder: Path, argv: tuple[str, ...], place: Launched, ranks: tuple[RankDevice, ...]
 ) -> RunCapture:
     """Return the run's capture with one more start."""
     capture = read_capture(folder)
@@ -482,11 +492,16 @@ def _resumed(
         resumed_at=now(),
         stopped_at=capture.ended_at,
         command=_command(argv, place),
-        hardware=captured_hardware(),
+        hardware=_hardware(ranks),
         software=captured_software(Path(configuration.__file__).parent),
-        ranks=ranks,
     )
-    return capture.model_copy(update={"ended_at": None, "resumptions": (*capture.resumptions, resumption)})
+    return capture.model_copy(
+        update={
+            "ended_at": None,
+            "resumptions": (*capture.resumptions, resumption),
+            "process": own_identity(),
+        }
+    )
 
 
 def read_capture(folder: Path) -> RunCapture:
@@ -504,14 +519,12 @@ def read_capture(folder: Path) -> RunCapture:
     return RunCapture.parse(text, origin=f"{CAPTURE_FILE} of {folder.name}")
 
 
+def _hardware(ranks: tuple[RankDevice, ...]) -> Hardware:
+    return captured_hardware().model_copy(update={"ranks": ranks})
+
+
 def _command(argv: tuple[str, ...], place: Launched) -> Command:
-    return Command(
-        argv=argv,
-        launcher=place.launcher,
-        world_size=place.size,
-        environment=relevant_environment(),
-        missing_because=None,
-    )
+    return captured_command(argv, world_size=place.size)
 
 
 def write_capture(folder: Path, capture: RunCapture) -> None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runkit.archive.observing import observe_run
 from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
 from runkit.archive.reading import run_ids as preserved_ids
+from runkit.archive.sealed_files import sealed_text
 from runkit.archive.workspace import Workspace
-from runkit.checks.catalogue import found
-from runkit.checks.gather import FOR_ALL_RUNS, FOR_ONE_RUN, concluded, unwaived
+from runkit.checks.catalogue import RULES, Rule, found
+from runkit.checks.causes import SYSTEM, reported_evaluation
+from runkit.checks.checkpoints import compared_labels
+from runkit.checks.gather import FOR_ALL_RUNS, FOR_ONE_RUN, NEED_TEXTS, concluded, unwaived
 from runkit.checks.integrity import NamedManifests, rightly_named, unreadable_manifest
 from runkit.checks.view import ArchiveView
 from runkit.errors import RunUnreadable, UnknownName
+from runkit.ingest.generations import read_generations
+from runkit.ingest.summary import is_known_summary
 from runkit.records.finding import Finding
+from runkit.records.generation import Generation
 from runkit.records.manifest import Manifest
 from runkit.records.observation import RunObservation
 from runkit.records.outcomes import RunOutcomes
+from runkit.records.run_texts import RunTexts
 
-_NEEDS_BYTES = frozenset({"RK102", "RK201", "RK206"})
+_NEEDS_BYTES = frozenset({"RK102", "RK201", "RK206"}) | NEED_TEXTS
 """Rules that are not judged in full while bytes are not hashed."""
 
 
@@ -40,6 +47,12 @@ class ValidationReport:
     """Artifacts by reference that were not at hand."""
     rehashed: bool
     """Whether bytes were read at all; without it only sizes were compared and no score was recomputed."""
+    run_ids: tuple[str, ...] = ()
+    """The runs that were looked at, sorted."""
+    rules: tuple[Rule, ...] = ()
+    """The rules that were judged in full."""
+    kept_paths: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Run id to the paths of its artifacts that lie in the archive."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +90,25 @@ def validate(
     findings = [finding for finding in findings if finding.run_id in wanted]
     findings += [finding for look in looks for finding in look.findings]
     judged = frozenset[str]().union(*(family.rules for family in FOR_ONE_RUN + FOR_ALL_RUNS))
+    judged = judged if rehash else judged - _NEEDS_BYTES
     return ValidationReport(
         findings=concluded(
             findings,
             [manifest for manifest in named.manifests if manifest.run_id in wanted],
-            judged=judged if rehash else judged - _NEEDS_BYTES,
+            judged=judged,
         ),
         num_runs=len(wanted),
         num_artifacts=sum(_num_seen(look.observation, hashed=False) for look in looks),
         num_artifacts_rehashed=sum(_num_seen(look.observation, hashed=True) for look in looks),
         num_not_checked=sum(look.observation.num_not_checked for look in looks),
         rehashed=rehash,
+        run_ids=tuple(sorted(wanted)),
+        rules=tuple(rule for rule in RULES if rule.code in judged),
+        kept_paths={
+            manifest.run_id: frozenset(one.path for one in manifest.sealed.artifacts if one.storage == "copy")
+            for manifest in named.manifests
+            if manifest.run_id in wanted
+        },
     )
 
 
@@ -114,9 +135,36 @@ def _look_at(workspace: Workspace, manifest: Manifest, *, rehash: bool, referenc
             outcomes = {manifest.run_id: read_outcomes(workspace, manifest)}
         except RunUnreadable as error:
             unreadable = [_unreadable_outcomes(manifest, observation, error)]
-    view = ArchiveView((manifest,), observations, outcomes)
+    texts = {manifest.run_id: _texts(workspace, manifest, observation, references)} if rehash else {}
+    view = ArchiveView((manifest,), observations, outcomes, texts)
     findings = unwaived(view, FOR_ONE_RUN)
     return _Look(findings + [one for one in unreadable if not _says_changed(findings, one)], observation)
+
+
+def _texts(
+    workspace: Workspace, manifest: Manifest, observation: RunObservation, references: Path | None
+) -> RunTexts:
+    """Return the texts of the evaluations that checks compare, and of the reported one."""
+    reported = reported_evaluation(manifest)
+    labels = {*compared_labels(manifest), *([reported.label] if reported is not None else [])}
+    generations: dict[str, Sequence[Generation]] = {}
+    unknown: list[str] = []
+    for artifact in manifest.sealed.artifacts:
+        seen = observation.artifacts.get(artifact.path)
+        if seen is None or seen.sha256 != artifact.sha256:
+            continue
+        if artifact.role == "summary" and manifest.sealed.provenance.reader == "bridge-cluster":
+            text = sealed_text(workspace, manifest, artifact.path, references=references)
+            if text is not None and not is_known_summary(text):
+                unknown.append(artifact.path)
+        evaluation = next((one for one in manifest.sealed.evaluations if one.dump == artifact.path), None)
+        if evaluation is None or evaluation.label not in labels:
+            continue
+        text = sealed_text(workspace, manifest, artifact.path, references=references)
+        written = read_generations(text).get(SYSTEM) if text is not None else None
+        if written:
+            generations[evaluation.label] = written
+    return RunTexts(generations, tuple(unknown))
 
 
 def _unreadable_outcomes(manifest: Manifest, observation: RunObservation, error: RunUnreadable) -> Finding:

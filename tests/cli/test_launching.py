@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -13,12 +14,16 @@ from pathlib import Path
 import pytest
 
 from runkit.archive.workspace import Workspace
-from runkit.records.capture import RankPlace, RunCapture
+from runkit.records.capture import RunCapture
+from runkit.records.manifest import RankDevice
 from runkit.workflows.preserve import PreserveRequest, preserve
 from tests.cli.test_stopping import SETTINGS, started, stopped, whole
 
 __all__ = ["whole"]
-CPUS = (RankPlace(rank=0, node=0, device="cpu"), RankPlace(rank=1, node=0, device="cpu"))
+CPUS = tuple(
+    RankDevice(rank=rank, local_rank=rank, host=socket.gethostname(), visible_devices=None, gpu=None)
+    for rank in (0, 1)
+)
 
 
 def dumps(run: Path) -> dict[str, bytes]:
@@ -111,10 +116,10 @@ def test_a_run_of_one_process_is_taken_over_by_two_which_stop_when_their_parent_
     assert_as_whole(run, whole)
 
     capture = RunCapture.parse((run / "run.json").read_bytes(), origin="run.json")
-    assert (capture.command.launcher, capture.command.world_size, capture.ranks) == (None, 1, ())
+    assert (capture.command.launcher, capture.command.world_size, capture.hardware.ranks) == (None, 1, ())
     of_last = capture.resumptions[-1]
     assert (of_last.command.launcher, of_last.command.world_size) == ("torchrun", 2)
-    assert of_last.ranks == CPUS
+    assert of_last.hardware.ranks == CPUS
     assert "ranks" not in (whole / "run.json").read_text()
 
 
@@ -129,7 +134,7 @@ def test_torchrun_starts_a_run_that_says_so_and_can_be_preserved(workspace: Work
     assert_as_whole(run, whole)
     capture = RunCapture.parse((run / "run.json").read_bytes(), origin="run.json")
     assert capture.command.argv == ("runkit", *words)
-    assert capture.ranks == CPUS
+    assert capture.hardware.ranks == CPUS
     preserved = preserve(workspace, PreserveRequest(run))
     command = preserved.sealed.command
     assert (command.launcher, command.world_size) == ("torchrun", 2)

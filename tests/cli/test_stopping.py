@@ -70,6 +70,7 @@ def refused(workspace: Workspace, *arguments: str) -> str:
 def content(run: Path) -> dict[str, bytes]:
     """Every file's bytes, without what tells the time and without the lines about resuming."""
     found = {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    found = {name: text for name, text in found.items() if not name.startswith("code/")}  # of this checkout
     found["metrics.jsonl"] = re.sub(
         rb'"(samples_per_second|peak_memory_bytes)": [0-9.]+', b"", found["metrics.jsonl"]
     )

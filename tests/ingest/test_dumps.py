@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runkit.archive.outcomes_file import outcomes_to_parquet
 from runkit.ingest.dumps import read_dump, scores
 from runkit.records.manifest import AnswerCount, SystemScore
 
@@ -69,3 +70,40 @@ def test_other_questions_with_equal_answers_are_other_items() -> None:
 @given(st.text())
 def test_no_text_breaks_the_reader(text: str) -> None:
     read_dump(text, label="9")
+
+
+def test_numbers_stay_the_text_that_they_were_written_as() -> None:
+    digits = "1" * 5000
+    rows = [f'{{"gold_extracted": "{gold}", "bridged_extracted": {gold}}}' for gold in ("10.0", digits)]
+    dump = read_dump("\n".join(rows), label="9")
+    assert dump.outcomes is not None
+    assert dump.outcomes.answers["bridged"] == ("10.0", digits)
+    assert dump.outcomes.correct("bridged") == (True, True)
+
+
+def test_an_answer_that_is_neither_text_nor_number_makes_its_row_unreadable() -> None:
+    text = row(0, "1", "1") + "\n" + json.dumps({"gold_extracted": "1", "bridged_extracted": ["1"]})
+    dump = read_dump(text, label="9")
+    assert dump.outcomes is not None
+    assert (dump.outcomes.items, dump.num_unreadable_rows) == (("0",), 1)
+
+
+@pytest.mark.parametrize(
+    "hostile", ["[" * 100_000, '{"gold_extracted": ' * 3000, '{"a": 1e999999}', "\x00", '"\\ud800"']
+)
+def test_hostile_rows_are_counted_and_nothing_else(hostile: str) -> None:
+    dump = read_dump(hostile + "\n" + row(0, "1", "1"), label="9")
+    assert dump.outcomes is not None
+    assert (dump.outcomes.items, dump.num_unreadable_rows) == (("0",), 1)
+
+
+def test_half_a_surrogate_pair_is_spelled_out_so_that_it_can_be_stored() -> None:
+    dump = read_dump('{"gold_extracted": "1", "bridged_extracted": "\\ud800"}', label="9")
+    assert dump.outcomes is not None
+    assert dump.outcomes.answers["bridged"] == ("\\ud800",)
+    assert outcomes_to_parquet({"9": dump.outcomes})[1] == 1
+
+
+def test_a_byte_order_mark_costs_no_row() -> None:
+    dump = read_dump("\ufeff" + row(0, "1", "1"), label="9")
+    assert (dump.num_unreadable_rows, dump.outcomes is not None) == (0, True)

@@ -14,7 +14,6 @@ from runkit.engine.checkpoint import read_checkpoint
 from runkit.engine.reporter import LinesReporter
 from runkit.errors import AlreadyExists, TrainingStopped, UnknownName, UsageError
 from runkit.ingest import own
-from runkit.ingest.folder import open_run_folder
 from runkit.records.capture import CAPTURE_FILE, Resumption, RunCapture
 from runkit.records.manifest import Manifest
 from runkit.workflows.preserve import PreserveRequest, preserve
@@ -43,7 +42,10 @@ def test_a_run_has_the_files_that_the_archive_expects(
 ) -> None:
     workspace, run, manifest = trained
     assert run.folder == workspace.runs / "short"
-    assert {artifact.path: artifact.role for artifact in manifest.sealed.artifacts} == {
+    kept = [file for file in manifest.sealed.artifacts if not file.path.startswith("code/")]
+    changes = manifest.sealed.software.code.changes
+    assert {file.path for file in manifest.sealed.artifacts} - {file.path for file in kept} == set(changes)
+    assert {artifact.path: artifact.role for artifact in kept} == {
         "checkpoint/best.safetensors": "checkpoint",
         "checkpoint/last.safetensors": "checkpoint",
         "config.json": "config",
@@ -122,7 +124,7 @@ def test_the_duration_of_a_resumed_run_is_that_of_its_processes_and_unknown_when
         resumed = capture.model_copy(update={"resumptions": (resumption,)})
         (folder / CAPTURE_FILE).write_text(resumed.to_json())
         assert RunCapture.parse(resumed.to_json(), origin=CAPTURE_FILE) == resumed
-        facts = own.read(open_run_folder(folder), run_id="short", directory_name="short").facts
+        facts = own.READER.read(folder, run_id="short", directory_name="short").facts
         assert facts.duration_seconds == seconds
 
 

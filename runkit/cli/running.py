@@ -1,0 +1,82 @@
+"""The verbs that run other programs and look at what runs: run, runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runkit.cli.options import WorkspaceFolder, opened
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to *app*."""
+    app.command()(run)
+    app.command()(runs)
+
+
+def run(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(help="The program and its arguments, after --.", metavar="-- COMMAND"),
+    ] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", help="Name of the run; default: the program and the time.")
+    ] = None,
+    variable: Annotated[
+        list[str] | None,
+        typer.Option("--env", help="Another environment variable to write down.", metavar="NAME"),
+    ] = None,
+    max_code_mib: Annotated[
+        int, typer.Option(help="Most MiB of changed and of untracked code to keep.", min=0)
+    ] = 16,
+    workspace: WorkspaceFolder = Path(),
+) -> None:
+    """Run any program and write down what it ran on.
+
+    Its output goes to runs/RUN_ID/train.log as well; command, machine, packages and uncommitted code beside
+    it. The exit status is the program's own; 128 and the number of the signal when a signal ended it.
+    """
+    import sys
+
+    from runkit.workflows.run import RunRequest
+    from runkit.workflows.run import run as run_program
+
+    request = RunRequest(
+        argv=tuple(command or ()),
+        run_id=run_id,
+        also_variables=tuple(variable or ()),
+        max_code_bytes=max_code_mib << 20,
+    )
+    finished = run_program(opened(workspace), request, output=sys.stdout.buffer)
+    code = finished.capture.software.code
+    for what in code.left_out:
+        print(
+            f"runkit: NOT KEPT, so the code of this run cannot be put together again: {what}", file=sys.stderr
+        )
+    if finished.capture.command.dropped:
+        names = ", ".join(finished.capture.command.dropped)
+        print(f"runkit: not written down, for they may be secrets: {names}", file=sys.stderr)
+    print(f"runkit: {finished.folder} has the run; next: runkit preserve {finished.folder}", file=sys.stderr)
+    if finished.exit_status:
+        raise typer.Exit(finished.exit_status)
+
+
+def runs(
+    run_ids: Annotated[
+        list[str] | None, typer.Argument(help="Runs under runs/; default: all.", metavar="RUN_ID")
+    ] = None,
+    workspace: WorkspaceFolder = Path(),
+) -> None:
+    """Say which runs go on, ended or were killed.
+
+    Told by process, machine, heartbeat and log; never by what the run itself wrote last.
+    """
+    from runkit.workflows.run import runs_in
+
+    seen = runs_in(opened(workspace), tuple(run_ids or ()))
+    if not seen:
+        print("no runs under runs/ yet; `runkit train` and `runkit run -- COMMAND` make them")
+    for one in seen:
+        print(f"{one.run_id}  {one.state.value}: {one.state.because}")

@@ -1,0 +1,153 @@
+"""Reader for runs of ``runkit run -- COMMAND``: ``run.json`` beside a log, and dumps if there are any."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from pathlib import Path
+
+from runkit import __version__
+from runkit.errors import RunUnreadable
+from runkit.ingest.derive import derived_metrics
+from runkit.ingest.effective import effective_settings
+from runkit.ingest.folder import LOG_NAME, RunFolder
+from runkit.ingest.ingested import IngestedRun
+from runkit.ingest.own import capture_in, duration_seconds, moment
+from runkit.ingest.reading import EvaluationPlan, Measurements, read_measurements, read_training
+from runkit.ingest.trainlog import TrainLog, read_train_log
+from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunCapture
+from runkit.records.manifest import (
+    Configuration,
+    DataReference,
+    Evidence,
+    Notes,
+    Provenance,
+    RunFacts,
+    StatusFact,
+)
+from runkit.records.record import Scalar, canonical_digest
+
+NAME = "command"
+_ASKED_TO_STOP = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2"})
+
+
+class _CommandReader:
+    name = NAME
+    looks_for = f"a {CAPTURE_FILE} of `runkit run` beside a {LOG_NAME}"
+
+    def can_read(self, root: Path) -> bool:
+        try:
+            found = json.loads((root / CAPTURE_FILE).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return False
+        return isinstance(found, dict) and found.get("captured") == "command"
+
+    def read(self, root: Path, *, run_id: str, directory_name: str) -> IngestedRun:
+        """Return the facts of the run in *root*.
+
+        Raises:
+            RunUnreadable: There is no log.
+            RecordInvalid: ``run.json`` is not a valid capture.
+        """
+        if not (root / LOG_NAME).is_file():
+            raise RunUnreadable(
+                f"{directory_name} has a {CAPTURE_FILE} and no {LOG_NAME}; the program never started"
+            )
+        folder = RunFolder(root, root)
+        capture = capture_in(root, directory_name)
+        log = read_train_log(folder.read_text(root / LOG_NAME))
+        plan = EvaluationPlan(None, "unknown", "unknown")
+        measurements = read_measurements(folder, log, lambda _label: plan)
+        status = _status(folder, capture, log, measurements)
+        facts = RunFacts(
+            run_id=run_id,
+            provenance=Provenance(
+                reader=NAME,
+                runkit_version=__version__,
+                logged_run_directory=capture.run_id,
+                log_path=folder.log_path,
+                num_log_lines=log.num_lines,
+                num_log_lines_understood=log.num_lines_understood,
+            ),
+            started=moment(capture.started_at, "start"),
+            ended=moment(capture.ended_at, "end"),
+            duration_seconds=duration_seconds(capture),
+            status=status,
+            command=capture.command,
+            hardware=capture.hardware,
+            software=capture.software,
+            configuration=_configuration(root, capture, log),
+            models=(),
+            data=DataReference(name=log.settings.get("dataset", "unknown"), fingerprint=None),
+            training=read_training(log, folder.log_path, planned_steps=None),
+            evaluations=measurements.evaluations,
+            metrics=derived_metrics(measurements.evaluations, had_samples=status.value != "no_eval_samples"),
+            missing_artifacts=(),
+        )
+        return IngestedRun(facts=facts, outcomes=measurements.outcomes, notes=Notes(), declared_factors=())
+
+
+READER = _CommandReader()
+
+
+def _configuration(root: Path, capture: RunCapture, log: TrainLog) -> Configuration:
+    """Return the settings that the log prints, or else the command and the very code that it ran."""
+    if log.settings_line is not None:
+        settings = effective_settings(log.settings, world_size=capture.command.world_size)
+        return Configuration(
+            logged=log.settings,
+            effective=settings.effective,
+            effective_digest=canonical_digest(settings.effective),
+            inert=settings.inert,
+            evidence=Evidence(path=LOG_NAME, line=log.settings_line, what="head of the configuration block"),
+        )
+    command = shlex.join(capture.command.argv or ())
+    code = capture.software.code
+    effective: dict[str, Scalar] = {"command": command, "code.commit": code.git_commit}
+    for path in code.changes:
+        file = root / path
+        effective[f"code.{path}"] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    effective = dict(sorted(effective.items()))
+    return Configuration(
+        logged={"command": command},
+        effective=effective,
+        effective_digest=canonical_digest(effective),
+        inert={},
+        evidence=Evidence(path=CAPTURE_FILE, line=None, what="the command and the code that it ran"),
+    )
+
+
+def _status(folder: RunFolder, capture: RunCapture, log: TrainLog, measurements: Measurements) -> StatusFact:
+    """Return how the program ended, by what its parent saw and not by what it said itself."""
+    end = capture.end
+    at_end = Evidence(path=CAPTURE_FILE, line=None, what="how the process ended")
+    last_line = Evidence(path=LOG_NAME, line=max(log.num_lines, 1), what="end of the log")
+    if end is None:
+        return StatusFact(
+            value="truncated",
+            reason=f"nobody saw how the program ended{_last_beat(folder)}",
+            evidence=last_line,
+        )
+    if end.signal is not None:
+        value = "truncated" if end.signal in _ASKED_TO_STOP else "crashed"
+        reason = f"{end.signal} ended the program"
+        return StatusFact.model_validate({"value": value, "reason": reason, "evidence": at_end})
+    if end.exit_code:
+        evidence = at_end
+        if log.crash_line is not None:
+            evidence = Evidence(path=LOG_NAME, line=log.crash_line, what="first line of the error")
+        reason = f"the program ended with exit code {end.exit_code}"
+        return StatusFact(value="crashed", reason=reason, evidence=evidence)
+    if log.no_samples_line is not None and not measurements.outcomes:
+        reason = "the log says that evaluation had no sample records, so its accuracies measure nothing"
+        evidence = Evidence(path=LOG_NAME, line=log.no_samples_line, what="evaluation without sample records")
+        return StatusFact(value="no_eval_samples", reason=reason, evidence=evidence)
+    return StatusFact(value="completed", reason="the program ended with exit code 0", evidence=at_end)
+
+
+def _last_beat(folder: RunFolder) -> str:
+    path = folder.root / HEARTBEAT_FILE
+    if not path.is_file():
+        return ""
+    return f"; its last sign of life is of {Heartbeat.parse(path.read_bytes(), origin=HEARTBEAT_FILE).at}"

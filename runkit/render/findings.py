@@ -1,0 +1,232 @@
+"""Findings in the formats that programs read: GitHub annotations, SARIF 2.1.0, JUnit. Reads no file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+from urllib.parse import quote
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from runkit import __version__
+from runkit.records.finding import Finding, Severity
+
+_MOST_ANNOTATIONS = 10
+"""GitHub shows so many errors, warnings and notices of one step, and drops the others without a word."""
+_GITHUB_WORDS: Mapping[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
+_SARIF_LEVELS: Mapping[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
+_LINE = re.compile(r"(?P<path>.+):(?P<line>[1-9][0-9]{0,8})$", re.DOTALL)
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class RuleText(NamedTuple):
+    """What a report says of a rule."""
+
+    code: str
+    name: str
+    severity: Severity
+    summary: str
+    why: str
+    way_out: str
+
+
+class Location(NamedTuple):
+    """A place in the repository."""
+
+    path: str
+    """Relative to the workspace, forward slashes."""
+    line: int | None
+
+
+class Report(NamedTuple):
+    """What was checked, and what was found."""
+
+    findings: Sequence[Finding]
+    """Worst first."""
+    run_ids: Sequence[str]
+    """All runs that were looked at."""
+    rules: Sequence[RuleText]
+    """All rules that were checked."""
+    kept_paths: Mapping[str, frozenset[str]]
+    """Run id to the paths of its artifacts that lie in the archive."""
+    summary: str
+    """One line: what was checked and how much was found."""
+
+
+def location(finding: Finding, kept_paths: Mapping[str, frozenset[str]]) -> Location:
+    """Return where *finding* lies: in a preserved file when that is in the archive, else in the manifest."""
+    line_found = _LINE.match(finding.place)
+    path, line = (line_found["path"], int(line_found["line"])) if line_found else (finding.place, None)
+    if path in kept_paths.get(finding.run_id, ()):
+        return Location(f"preserved_runs/{finding.run_id}/{path}", line)
+    if path.startswith(("manifests/", "paper_tables/", "preserved_runs/")):
+        return Location(path, line)
+    return Location(f"manifests/{finding.run_id}.json", None)
+
+
+def github_annotations(report: Report) -> str:
+    """Return workflow commands, a summary first; what GitHub would drop follows as plain lines.
+
+    Source: docs.github.com, workflow commands; limits as in actions/toolkit, problem matchers.
+    """
+    left = dict.fromkeys(_GITHUB_WORDS.values(), _MOST_ANNOTATIONS)
+    left["notice"] -= 1
+    lines = [f"::notice title=runkit::{_escaped_data(report.summary)}"]
+    more: list[str] = []
+    for finding in report.findings:
+        if finding.waived_because is not None:
+            continue
+        word = _GITHUB_WORDS[finding.severity]
+        place = location(finding, report.kept_paths)
+        if left[word] == 0:
+            more.append(
+                _plain(
+                    f"{finding.severity} {finding.rule} {finding.run_id} {finding.place}: {finding.message}"
+                )
+            )
+            continue
+        left[word] -= 1
+        properties = {"file": place.path, "title": f"{finding.rule} {finding.run_id}"}
+        if place.line is not None:
+            properties["line"] = str(place.line)
+        shown = ",".join(f"{name}={_escaped_property(value)}" for name, value in properties.items())
+        way_out = f"\n-> {finding.way_out}" if finding.way_out else ""
+        lines.append(f"::{word} {shown}::{_escaped_data(f'{finding.place}: {finding.message}{way_out}')}")
+    return "\n".join([*lines, *more]) + "\n"
+
+
+def sarif(report: Report) -> str:
+    """Return a SARIF 2.1.0 log with one run of the tool; waived findings are suppressed results."""
+    rules = sorted({rule.code: rule for rule in report.rules}.values())
+    index = {rule.code: place for place, rule in enumerate(rules)}
+    document = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "runkit",
+                        "semanticVersion": __version__,
+                        "rules": [_sarif_rule(rule) for rule in rules],
+                    }
+                },
+                "columnKind": "unicodeCodePoints",
+                "results": [_sarif_result(finding, index, report) for finding in report.findings],
+            }
+        ],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def junit(report: Report) -> str:
+    """Return a JUnit document: a suite a run, a case a rule; an error or warning fails its case."""
+    by_case: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in report.findings:
+        by_case[finding.run_id, finding.rule].append(finding)
+    root = Element("testsuites", name="runkit validate")
+    codes = sorted({rule.code for rule in report.rules} | {finding.rule for finding in report.findings})
+    totals = {"tests": 0, "failures": 0, "skipped": 0}
+    for run_id in sorted({*report.run_ids, *(finding.run_id for finding in report.findings)}):
+        suite = SubElement(root, "testsuite", name=_xml(run_id or "the archive"))
+        counts = {"tests": 0, "failures": 0, "skipped": 0}
+        for code in codes:
+            case = SubElement(suite, "testcase", classname=_xml(run_id or "the archive"), name=code)
+            kind = _fill_case(case, by_case.get((run_id, code), []))
+            counts["tests"] += 1
+            if kind is not None:
+                counts[kind] += 1
+        for name, count in (*counts.items(), ("errors", 0)):
+            suite.set(name, str(count))
+        totals = {name: totals[name] + counts[name] for name in totals}
+    for name, count in (*totals.items(), ("errors", 0)):
+        root.set(name, str(count))
+    indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+
+
+def _fill_case(case: Element, findings: Sequence[Finding]) -> str | None:
+    """Put *findings* into *case*; return which count they belong to, None for a case that passes."""
+    failing = [one for one in findings if one.waived_because is None and one.severity != "info"]
+    waived = [one for one in findings if one.waived_because is not None]
+    notes = [one for one in findings if one.waived_because is None and one.severity == "info"]
+    kind = None
+    if failing:
+        failure = SubElement(case, "failure", type=failing[0].severity, message=_xml(failing[0].message))
+        failure.text = _xml("\n".join(_case_lines(failing)))
+        kind = "failures"
+    elif waived:
+        SubElement(case, "skipped", message=_xml(f"waived: {waived[0].waived_because}"))
+        kind = "skipped"
+    if notes:
+        SubElement(case, "system-out").text = _xml("\n".join(_case_lines(notes)))
+    return kind
+
+
+def _case_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    for finding in findings:
+        yield f"{finding.severity} {finding.place}: {finding.message}"
+        if finding.way_out:
+            yield f"-> {finding.way_out}"
+
+
+def _sarif_rule(rule: RuleText) -> dict[str, object]:
+    return {
+        "id": rule.code,
+        "name": "".join(part.capitalize() for part in rule.name.split("-")),
+        "shortDescription": {"text": rule.summary},
+        "fullDescription": {"text": rule.why},
+        "help": {"text": rule.way_out},
+        "defaultConfiguration": {"level": _SARIF_LEVELS[rule.severity]},
+    }
+
+
+def _sarif_result(finding: Finding, index: Mapping[str, int], report: Report) -> dict[str, object]:
+    place = location(finding, report.kept_paths)
+    physical: dict[str, object] = {"artifactLocation": {"uri": quote(place.path), "uriBaseId": "%SRCROOT%"}}
+    if place.line is not None:
+        physical["region"] = {"startLine": place.line}
+    fingerprint = hashlib.sha256(f"{finding.rule}\0{finding.run_id}\0{finding.place}".encode()).hexdigest()
+    result: dict[str, object] = {
+        "ruleId": finding.rule,
+        "level": _SARIF_LEVELS[finding.severity],
+        "message": {"text": f"{finding.run_id} {finding.place}: {finding.message}".strip()},
+        "locations": [
+            {
+                "physicalLocation": physical,
+                "logicalLocations": [
+                    {"name": finding.place, "fullyQualifiedName": f"{finding.run_id}/{finding.place}"}
+                ],
+            }
+        ],
+        "partialFingerprints": {"runkit/v1": fingerprint},
+    }
+    if finding.rule in index:
+        result["ruleIndex"] = index[finding.rule]
+    if finding.waived_because is not None:
+        result["suppressions"] = [
+            {"kind": "external", "status": "accepted", "justification": finding.waived_because}
+        ]
+    return result
+
+
+def _escaped_data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _escaped_property(text: str) -> str:
+    return _escaped_data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _plain(text: str) -> str:
+    """Return *text* as one line that is no workflow command."""
+    one_line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return one_line.replace("::", ": :")
+
+
+def _xml(text: str) -> str:
+    """Return *text* without what XML 1.0 cannot hold, which is spelled out."""
+    return _NOT_IN_XML.sub(lambda found: repr(found[0])[1:-1], text)
