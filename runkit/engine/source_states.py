@@ -42,23 +42,25 @@ class SourceStates:
         return int(self.lengths_I.max())
 
     @cached_property
-    def begins(self) -> Tensor:
-        """Where each question begins among all tokens."""
-        return self.lengths_I.cumsum(0) - self.lengths_I
+    def spans(self) -> tuple[range, ...]:
+        """The tokens of each question among all."""
+        ends = self.lengths_I.cumsum(0).tolist()
+        return tuple(range(first, end) for first, end in zip([0, *ends], ends, strict=False))
 
     def padded(self, rows: Sequence[int], *, device: torch.device) -> States:
         """Return the states of *rows*, in their order, in fp32 on *device*, with zeros as padding."""
-        rows_B = torch.as_tensor(rows)
-        place_N = torch.arange(self.longest)
-        keep_BN = place_N < self.lengths_I[rows_B][:, None]
-        index_BN = (self.begins[rows_B][:, None] + place_N).clamp_max(len(self.tokens_TS) - 1)
-        states_BNS = self.tokens_TS[index_BN].to(device).float()
-        keep_BN = keep_BN.to(device)
-        return States(states_BNS.masked_fill_(~keep_BN[..., None], 0.0), keep_BN)
+        states_BNS = self.tokens_TS.new_zeros(len(rows), self.longest, self.width)
+        keep_BN = torch.zeros(len(rows), self.longest, dtype=torch.bool)
+        for place, row in enumerate(rows):
+            span = self.spans[row]
+            states_BNS[place, : len(span)] = self.tokens_TS[span.start : span.stop]
+            keep_BN[place, : len(span)] = True
+        return States(states_BNS.to(device).float(), keep_BN.to(device))
 
     def picked(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
         """Return single states ``[M, S]`` in fp32: token *columns* of question *rows*, pair by pair."""
-        return self.tokens_TS[self.begins[list(rows)] + torch.tensor(columns, dtype=torch.long)].float()
+        at_M = [self.spans[row][column] for row, column in zip(rows, columns, strict=True)]
+        return self.tokens_TS[at_M].float()
 
 
 def source_states(
