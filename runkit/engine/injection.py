@@ -16,6 +16,7 @@ from runkit.engine.bridge import Adapter, Bridge, DiTBridge
 from runkit.engine.bridge.scale import Scale
 from runkit.engine.pair import FrozenModel, Prefix, States, length_of
 from runkit.engine.prompts import Sequences, build_sequences, embed, embed_told
+from runkit.engine.staging import sent
 
 
 class Soft(NamedTuple):
@@ -65,10 +66,10 @@ def adapter_says(
     ids_BQ = torch.zeros(len(texts), max(num_tokens), dtype=torch.long)
     for row, (text, (first, after)) in enumerate(zip(texts, spans, strict=True)):
         ids_BQ[row, : after - first] = torch.tensor(text[first:after])
-    keep_BQ = torch.arange(max(num_tokens), device=device) < torch.tensor(num_tokens, device=device)[:, None]
-    question_BQE = table_VE[ids_BQ.to(device)].float() / scale.rms
+    keep_BQ = torch.arange(max(num_tokens), device=device) < sent(torch.tensor(num_tokens), device)[:, None]
+    question_BQE = table_VE[sent(ids_BQ, device)].float() / scale.rms
     told_BQE = adapter(states.states_BNS, states.keep_BN, question_BQE, keep_BQ)
-    first_B = torch.tensor([first for first, _ in spans], device=device)
+    first_B = sent(torch.tensor([first for first, _ in spans]), device)
     return Soft(adapter.gate * scale(told_BQE), keep_BQ, first_B)
 
 

@@ -22,6 +22,7 @@ from runkit.engine.kernels import Kernels, can_compile, install
 from runkit.engine.limits import ModelShape
 from runkit.engine.origin import DEFAULT_REVISION, EMBEDDED, find
 from runkit.engine.prompts import SpecialTokens, build_sequences
+from runkit.engine.staging import sent
 from runkit.errors import TrainingStopped, UsageError
 
 Dtype = Literal["fp32", "bf16"]
@@ -156,10 +157,10 @@ class FrozenModel:
             TrainingStopped: The model has no such layer.
         """
         built = build_sequences(texts, num_slots=0, special=self.special, start=length_of(prefix))
-        at = {} if prefix is None else {"position_ids": built.position_ids_BT.to(self.device)}
+        at = {} if prefix is None else {"position_ids": sent(built.position_ids_BT, self.device)}
         with torch.no_grad(), self._standing_after(prefix, len(texts)) as remembered:
             seen = self.model.base_model(
-                input_ids=built.token_ids_BT.to(self.device), output_hidden_states=True, **at, **remembered
+                input_ids=sent(built.token_ids_BT, self.device), output_hidden_states=True, **at, **remembered
             )
         if max(layers) >= len(seen.hidden_states):
             last = len(seen.hidden_states) - 1
@@ -186,9 +187,9 @@ class FrozenModel:
         """
         with self._standing_after(prefix, embedded_BTE.shape[0]) as remembered:
             hidden_BTE = self.model.base_model(
-                inputs_embeds=embedded_BTE, position_ids=position_ids_BT.to(self.device), **remembered
+                inputs_embeds=embedded_BTE, position_ids=sent(position_ids_BT, self.device), **remembered
             ).last_hidden_state
-        hidden_AE = hidden_BTE.flatten(0, 1)[predicting_A.to(self.device)]
+        hidden_AE = hidden_BTE.flatten(0, 1)[sent(predicting_A, self.device)]
         logits_AV: Tensor = self.model.get_output_embeddings()(hidden_AE)
         return logits_AV
 

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from runkit.engine.staging import sent
+
 PromptMode = Literal["soft_plus_text", "soft_only"]
 
 
@@ -104,7 +106,7 @@ def embed(sequences: Sequences, *, table_VE: Tensor, soft_BKE: Tensor | None) ->
     num_soft = 0 if soft_BKE is None else soft_BKE.shape[1]
     if num_soft != sequences.num_slots:
         raise ValueError(f"{num_soft} soft tokens for {sequences.num_slots} slots")
-    embedded_BTE = functional.embedding(sequences.token_ids_BT.to(table_VE.device), table_VE)
+    embedded_BTE = functional.embedding(sent(sequences.token_ids_BT, table_VE.device), table_VE)
     if soft_BKE is None:
         return embedded_BTE
     first, after = sequences.first_slot, sequences.first_slot + num_soft

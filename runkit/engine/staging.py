@@ -27,6 +27,14 @@ class Staged:
         return self.rows.to(device, non_blocking=True)
 
 
+def sent(host: Tensor, device: torch.device) -> Tensor:
+    """Return *host* on *device*; a GPU may still be fetching it, but nothing waits for that.
+
+    A plain copy to a GPU waits until all that was launched before it is done.
+    """
+    return host.to(device) if device.type != "cuda" else host.pin_memory().to(device, non_blocking=True)
+
+
 def staged(shape: Sequence[int], fill: Callable[[Tensor, int], None]) -> Staged:
     """Begin to *fill* the rows of a tensor of *shape*, each given with its number."""
     rows = torch.empty(*shape, pin_memory=torch.cuda.is_available())

@@ -23,6 +23,7 @@ from runkit.engine.content_cache import cached_tensors, digest_of_tokens, identi
 from runkit.engine.losses import TopLogProbs, top_log_probs
 from runkit.engine.pair import FrozenModel, Generation, Prefix, length_of
 from runkit.engine.prompts import build_sequences, embed
+from runkit.engine.staging import sent
 from runkit.engine.tasks.base import before_stop
 from runkit.engine.world import SOLO, World
 from runkit.errors import TrainingStopped
@@ -71,11 +72,11 @@ class FullTextTeacher:
         They are ``[M, V]``, or those of the most probable tokens of each position.
         """
         at_M = torch.tensor([position for row in rows for position in self.spans[row]])
-        log_probs_MC = self.log_probs_TC[at_M].to(self.device)
+        log_probs_MC = sent(self.log_probs_TC[at_M], self.device)
         if self.token_ids_TC is None or self.tail_T is None:
             return log_probs_MC
-        ids_MC = self.token_ids_TC[at_M].to(self.device).long()
-        return TopLogProbs(ids_MC, log_probs_MC, self.tail_T[at_M].to(self.device))
+        ids_MC = sent(self.token_ids_TC[at_M], self.device).long()
+        return TopLogProbs(ids_MC, log_probs_MC, sent(self.tail_T[at_M], self.device))
 
 
 def full_text_teacher(

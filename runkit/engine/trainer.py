@@ -25,7 +25,7 @@ from runkit.engine.injection import Soft, Span, adapter_says, bridge_precision, 
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
 from runkit.engine.shares import add_up, part_of_each_term
 from runkit.engine.source_states import SourceStates
-from runkit.engine.staging import HOST, Staged, staged
+from runkit.engine.staging import HOST, Staged, sent, staged
 from runkit.engine.supervision import Supervision, first_positions, format_positions, own_answer
 from runkit.engine.world import SOLO, World
 from runkit.errors import TrainingStopped
@@ -336,10 +336,10 @@ class Trainer:
     def _everywhere(self, soft_BKE: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return soft tokens and pool rows of the whole batch, others' soft tokens as one mean a row."""
         if self.world.size == 1:
-            return soft_BKE, torch.tensor(rows, device=soft_BKE.device)
+            return soft_BKE, sent(torch.tensor(rows), soft_BKE.device)
         mean_B1E = soft_BKE.mean(dim=1, keepdim=True)
         return self.world.rows_of_all(mean_B1E), self.world.rows_of_all(
-            torch.tensor(rows, device=soft_BKE.device)
+            sent(torch.tensor(rows), soft_BKE.device)
         )
 
     def _drawn(self, state: TrainState, rows: Sequence[int], draw: int) -> _Drawn:
@@ -404,9 +404,10 @@ class Trainer:
         if self.weights.nll > 0:
             terms["nll"] = losses.nll(logits_AV, labels_A)
         if self.weights.kl > 0 and (teacher := self.supervision.full_text) is not None:
-            terms["kl"] = losses.kl(logits_AV[first_positions(lengths)], teacher.log_probs(rows))
+            first_M = sent(first_positions(lengths), logits_AV.device)
+            terms["kl"] = losses.kl(logits_AV[first_M], teacher.log_probs(rows))
         if self.weights.format > 0 and (starts := self.supervision.format_starts) is not None:
-            span_F = format_positions(lengths, [starts[row] for row in rows])
+            span_F = sent(format_positions(lengths, [starts[row] for row in rows]), logits_AV.device)
             terms["format"] = losses.nll(logits_AV[span_F], labels_A[span_F])
         return terms
 
@@ -419,11 +420,11 @@ class Trainer:
         logits_AV = self.target.logits(
             embedded_BTE, sequences.position_ids_BT, sequences.predicting_A, prefix=self.prefix
         )
-        return logits_AV, sequences.labels_A.to(logits_AV.device)
+        return logits_AV, sent(sequences.labels_A, logits_AV.device)
 
     def _alignment(self, soft_BKE: Tensor, rows: Sequence[int]) -> Tensor:
         if self.alignment_mode == "ce":
-            ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows], device=soft_BKE.device)
+            ids_BK = sent(torch.tensor([self.pool.teacher_ids[row] for row in rows]), soft_BKE.device)
             return losses.prompt_alignment_ce(soft_BKE, self.target.embedding_table, ids_BK)
         return losses.prompt_alignment(soft_BKE / self.scale.rms, self._teacher(rows))
 
@@ -480,19 +481,20 @@ class Trainer:
     def _times(self, rows: Sequence[int], draw: int) -> Tensor:
         ids = [self.pool.item_ids[row] for row in rows]
         times_B = noise.batch_times(run_seed=self.run_seed, split="train", item_ids=ids, draw=draw)
-        return times_B.to(self.target.device)
+        return sent(times_B, self.target.device)
 
     def _drops(self, rows: Sequence[int], draw: int) -> Tensor:
-        return noise.batch_drops(
+        drop_B = noise.batch_drops(
             run_seed=self.run_seed,
             split="train",
             item_ids=[self.pool.item_ids[row] for row in rows],
             draw=draw,
             probability=self.condition_drop,
-        ).to(self.target.device)
+        )
+        return sent(drop_B, self.target.device)
 
     def _teacher(self, rows: Sequence[int]) -> Tensor:
-        ids_BK = torch.tensor([self.pool.teacher_ids[row] for row in rows], device=self.target.device)
+        ids_BK = sent(torch.tensor([self.pool.teacher_ids[row] for row in rows]), self.target.device)
         return self.target.embedding_table[ids_BK].float() / self.scale.rms
 
 

@@ -10,7 +10,16 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from runkit.records.record import EMPTY, GrownRecord, Record, RunId, ScalarMap, Sha256, TextMap, canonical_digest
+from runkit.records.record import (
+    EMPTY,
+    GrownRecord,
+    Record,
+    RunId,
+    ScalarMap,
+    Sha256,
+    TextMap,
+    canonical_digest,
+)
 
 Status = Literal["completed", "early_stopped", "truncated", "crashed", "no_eval_samples"]
 """How a run ended, read from its own artifacts."""
