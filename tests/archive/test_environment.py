@@ -18,7 +18,7 @@ def test_variables_of_launchers_devices_and_libraries_are_kept_and_others_are_no
             "CUDA_VISIBLE_DEVICES": "0,1",
             "TOKENIZERS_PARALLELISM": "false",
             "PYTHONHASHSEED": "0",
-            "HOME": "/home/me",
+            "HOME": "/root-of-me",
             "EDITOR": "vi",
         }
     )
