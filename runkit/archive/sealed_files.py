@@ -23,7 +23,7 @@ def sealed_text(
     artifact = next((one for one in manifest.sealed.artifacts if one.path == path), None)
     if artifact is None:
         return None
-    if artifact.storage == "copy":
+    if artifact.storage != "reference":
         place = workspace.preserved_path(manifest.run_id) / path
     elif references is None:
         return None

@@ -179,9 +179,9 @@ def show(
     if as_json:
         print(manifest.to_json(), end="")
         return
-    place = (
-        f" ({sealed.status.evidence.path}:{sealed.status.evidence.line})" if sealed.status.evidence else ""
-    )
+    proof = sealed.status.evidence
+    line = f":{proof.line}" if proof is not None and proof.line is not None else ""
+    place = f" ({proof.path}{line})" if proof is not None else ""
     print(f"{sealed.run_id}: {manifest.notes.title or 'no title'}")
     print(f"status    {sealed.status.value}: {sealed.status.reason}{place}")
     print(f"seal      sha256 {manifest.seal.digest}")

@@ -13,10 +13,10 @@ from runkit.ingest.derive import derived_metrics
 from runkit.ingest.effective import effective_settings
 from runkit.ingest.folder import LOG_NAME, RunFolder
 from runkit.ingest.ingested import IngestedRun
-from runkit.ingest.own import capture_in, duration_seconds, moment
+from runkit.ingest.own import capture_in, duration_seconds, last_beat, moment
 from runkit.ingest.reading import EvaluationPlan, Measurements, read_measurements, read_training
 from runkit.ingest.trainlog import TrainLog, read_train_log
-from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunCapture
+from runkit.records.capture import CAPTURE_FILE, RunCapture
 from runkit.records.manifest import (
     Configuration,
     DataReference,
@@ -126,7 +126,7 @@ def _status(folder: RunFolder, capture: RunCapture, log: TrainLog, measurements:
     if end is None:
         return StatusFact(
             value="truncated",
-            reason=f"nobody saw how the program ended{_last_beat(folder)}",
+            reason=f"nobody saw how the program ended{last_beat(folder.root)}",
             evidence=last_line,
         )
     if end.signal is not None:
@@ -144,10 +144,3 @@ def _status(folder: RunFolder, capture: RunCapture, log: TrainLog, measurements:
         evidence = Evidence(path=LOG_NAME, line=log.no_samples_line, what="evaluation without sample records")
         return StatusFact(value="no_eval_samples", reason=reason, evidence=evidence)
     return StatusFact(value="completed", reason="the program ended with exit code 0", evidence=at_end)
-
-
-def _last_beat(folder: RunFolder) -> str:
-    path = folder.root / HEARTBEAT_FILE
-    if not path.is_file():
-        return ""
-    return f"; its last sign of life is of {Heartbeat.parse(path.read_bytes(), origin=HEARTBEAT_FILE).at}"

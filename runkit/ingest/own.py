@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runkit import __version__
-from runkit.errors import RunUnreadable
+from runkit.errors import RecordInvalid, RunUnreadable
 from runkit.ingest.derive import derived_metrics
 from runkit.ingest.folder import LOG_NAME, RunFolder, log_folders, open_run_folder
 from runkit.ingest.ingested import IngestedRun
@@ -21,7 +21,7 @@ from runkit.ingest.reading import (
     read_training,
 )
 from runkit.ingest.trainlog import read_train_log
-from runkit.records.capture import CAPTURE_FILE, RunCapture
+from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunCapture
 from runkit.records.manifest import (
     Code,
     Command,
@@ -72,6 +72,8 @@ def _read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun
     measurements = read_measurements(folder, log, lambda label: final_plan if label == "final" else step_plan)
     notes = config.get("notes") or {}
     status = read_status(log, folder.log_path, measurements)
+    if status.value == "truncated":
+        status = status.model_copy(update={"reason": f"{status.reason}{last_beat(folder.root)}"})
     facts = RunFacts(
         run_id=run_id,
         provenance=Provenance(
@@ -126,6 +128,15 @@ def _config(folder: RunFolder, directory_name: str) -> dict[str, Any]:
 
 def _capture(folder: RunFolder, directory_name: str) -> RunCapture | None:
     return capture_in(folder.root, directory_name) if (folder.root / CAPTURE_FILE).is_file() else None
+
+
+def last_beat(root: Path) -> str:
+    """Return what the heartbeat that a killed run left behind says; empty when there is none to read."""
+    try:
+        beat = Heartbeat.parse((root / HEARTBEAT_FILE).read_bytes(), origin=HEARTBEAT_FILE)
+    except (OSError, RecordInvalid):
+        return ""
+    return f"; its last sign of life is of {beat.at}"
 
 
 def capture_in(root: Path, directory_name: str) -> RunCapture:

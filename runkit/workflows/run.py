@@ -193,11 +193,12 @@ def _run_to_its_end(
 def _copy_output(child: subprocess.Popen[bytes], log: BinaryIO, output: BinaryIO) -> None:
     """Copy what *child* prints to *log* and *output*, byte for byte, until it closes its end."""
     assert child.stdout is not None
-    while chunk := os.read(child.stdout.fileno(), 1 << 16):
-        log.write(chunk)
-        with suppress(BrokenPipeError, ValueError):
-            output.write(chunk)
-            output.flush()
+    with child.stdout as pipe:
+        while chunk := os.read(pipe.fileno(), 1 << 16):
+            log.write(chunk)
+            with suppress(BrokenPipeError, ValueError):
+                output.write(chunk)
+                output.flush()
 
 
 @contextmanager

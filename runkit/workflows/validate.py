@@ -105,7 +105,9 @@ def validate(
         run_ids=tuple(sorted(wanted)),
         rules=tuple(rule for rule in RULES if rule.code in judged),
         kept_paths={
-            manifest.run_id: frozenset(one.path for one in manifest.sealed.artifacts if one.storage == "copy")
+            manifest.run_id: frozenset(
+                one.path for one in manifest.sealed.artifacts if one.storage != "reference"
+            )
             for manifest in named.manifests
             if manifest.run_id in wanted
         },

@@ -16,7 +16,9 @@ import pytest
 from runkit.archive.workspace import Workspace
 from runkit.engine.reporter import LinesReporter
 from runkit.errors import RunUnreadable
+from runkit.ingest.readers import ingest
 from runkit.records.capture import RunCapture
+from runkit.workflows.run import runs_in
 from runkit.workflows.train import TrainRequest, resume, train
 
 SHORT = (
@@ -93,6 +95,11 @@ def test_a_run_killed_twice_ends_with_the_bytes_of_an_uninterrupted_one(
     log = workspace.runs / "mine" / "train.log"
     first = started(workspace, "train", "--run-id", "mine", *SETTINGS)
     assert stopped(first, log, "Step 10/20", signal.SIGKILL)[0] == -signal.SIGKILL
+    (seen,) = runs_in(workspace)
+    assert (seen.run_id, seen.state.value) == ("mine", "killed")
+    facts = ingest(workspace.runs / "mine", run_id="mine", directory_name="mine").facts
+    assert facts.status.value == "truncated"
+    assert "; its last sign of life is of 2" in facts.status.reason
     again = started(workspace, "train", "--resume", "mine")
     assert stopped(again, log, "Step 20/20", signal.SIGKILL)[0] == -signal.SIGKILL
     again = started(workspace, "train", "--resume", "runs/mine", *SETTINGS)
@@ -100,6 +107,7 @@ def test_a_run_killed_twice_ends_with_the_bytes_of_an_uninterrupted_one(
     assert (again.returncode, errors) == (0, "")
     assert "trained mine: 20 steps" in output
     assert content(workspace.runs / "mine") == content(whole)
+    assert [seen.state.value for seen in runs_in(workspace)] == ["ended"]
 
     capture = RunCapture.parse((workspace.runs / "mine" / "run.json").read_bytes(), origin="run.json")
     assert [one.command.argv for one in capture.resumptions] == [

@@ -118,7 +118,7 @@ def harness_run(tmp_path: Path) -> Path:
         },
         "git_hash": "v1-3-gabcdef", "date": 1767323045.5,
         "pretty_env_info": "PyTorch version: 2.6.0\nPython version: 3.11.7 (main)\nGPU models and "
-        "configuration: GPU 0: NVIDIA H100 80GB HBM3\nGPU 1: NVIDIA H100 80GB HBM3\n\nNvidia driver version: 550",
+        "configuration: GPU 0: NVIDIA H100 80GB HBM3\nGPU 1: NVIDIA H100 80GB HBM3\n\nDriver: 550",
         "transformers_version": "5.0.0", "lm_eval_version": "0.4.13", "upper_git_hash": None,
         "task_hashes": {"gsm8k": "0" * 64, "arc_easy": "1" * 64},
         "model_source": "hf", "model_name": "org/Tiny-1B", "model_name_sanitized": "org__Tiny-1B",

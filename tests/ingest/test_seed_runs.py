@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from runkit.ingest.readers import ingest
+from runkit.ingest.trainlog import read_train_log
 from runkit.records.manifest import RunFacts
+from runkit.stats.paired import mcnemar_exact, paired_counts
 
 RUNS = (
     "ablB_20251116_234242",
@@ -138,3 +140,47 @@ def test_only_inert_keys_tell_the_three_ablation_rows_apart(seed_runs: Path) -> 
         for name in RUNS[:3]
     }
     assert len(digests) == 1
+
+
+def test_every_line_that_the_log_facts_cite_is_the_oracles(
+    pair: tuple[RunFacts, dict[str, Any]], seed_runs: Path
+) -> None:
+    run, oracle = pair
+    log = read_train_log((seed_runs / run.run_id / oracle["train_log"]).read_bytes().decode(errors="replace"))
+    assert log.world_size_line == oracle["world_size_line"]
+    assert log.last_step_line == oracle["last_training_step_line"]
+    assert log.settings_line == oracle["config_lines"][0]
+    assert set(log.gpus) == set(oracle["gpu_indices"])
+    assert log.stopped_early_line == (oracle["early_stop_line"] or {"line": None})["line"]
+    assert [saved.line for saved in log.checkpoints] == (
+        [oracle["saved_line"]["line"]] if oracle["saved_line"] else []
+    )
+    assert log.num_starts == 1
+    assert all(evaluation.has_samples for evaluation in log.evaluations)
+    assert (log.crash_line, log.no_samples_line, log.interrupted_line) == (None, None, None)
+
+
+def test_paired_outcomes_give_the_oracles_exact_p(
+    pair: tuple[RunFacts, dict[str, Any]], seed_runs: Path
+) -> None:
+    run, oracle = pair
+    outcomes = ingest(seed_runs / run.run_id, run_id=run.run_id, directory_name=run.run_id).outcomes
+    for other in ("source", "target"):
+        truth = oracle.get(f"final_bridged_vs_{other}_mcnemar")
+        if truth is None:
+            assert "final" not in outcomes
+            continue
+        counts = paired_counts(outcomes["final"].correct("bridged"), outcomes["final"].correct(other))
+        assert (counts.only_first, counts.only_second) == (truth["bridged_only"], truth["other_only"])
+        assert mcnemar_exact(counts.only_first, counts.only_second) == pytest.approx(
+            truth["p_two_sided_exact"], rel=1e-9
+        )
+
+
+def test_settings_that_differ_from_phase_1_are_the_oracles(
+    pair: tuple[RunFacts, dict[str, Any]], seed_oracle: dict[str, Any]
+) -> None:
+    run, oracle = pair
+    control = seed_oracle["phase1_full_20251116_201212"]["config"]
+    differing = {key for key, value in run.configuration.logged.items() if control.get(key) != value}
+    assert differing == set(oracle.get("config_diff_vs_phase1_full") or ())

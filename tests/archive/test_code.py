@@ -1,0 +1,142 @@
+"""The code that ran can be put together again from the commit and what was kept, and what was not is said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from runkit.archive.code import DIFF_FILE, UNTRACKED_FILE, captured_code
+
+
+def git(folder: Path, *arguments: str) -> str:
+    environment = {
+        **os.environ,
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@b",
+        "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@b",
+    }
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, env=environment
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    (folder / "package").mkdir(parents=True)
+    git(folder.parent, "init", "-q", str(folder))
+    (folder / "package" / "model.py").write_text("a = 1\n")
+    (folder / "weights.bin").write_bytes(bytes(range(256)))
+    (folder / ".gitignore").write_text("runs/\n")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "first")
+    return folder
+
+
+def rebuilt(checkout: Path, run: Path, place: Path) -> dict[str, bytes]:
+    """Return the files that commit, diff and archive give, in a new clone."""
+    git(place.parent, "clone", "-q", str(checkout), str(place))
+    if (run / DIFF_FILE).is_file():
+        git(place, "apply", str(run / DIFF_FILE))
+    if (run / UNTRACKED_FILE).is_file():
+        with tarfile.open(run / UNTRACKED_FILE) as archive:
+            archive.extractall(place, filter="data")
+    return files_of(place)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".git" not in path.relative_to(folder).parts and "runs" not in path.parts
+    }
+
+
+def everything_below(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_clean_checkout_is_its_commit(checkout: Path) -> None:
+    code = captured_code(checkout / "package", run_folder=checkout / "runs" / "r")
+    assert (code.git_commit, code.is_dirty, code.changes) == (git(checkout, "rev-parse", "HEAD"), False, ())
+
+
+def test_staged_unstaged_binary_deleted_and_untracked_changes_are_put_together_again(
+    checkout: Path, tmp_path: Path
+) -> None:
+    run = checkout / "runs" / "r"
+    (checkout / "package" / "model.py").write_text("a = 2\n")
+    (checkout / "weights.bin").write_bytes(bytes(range(255, -1, -1)) * 3)
+    (checkout / "staged.py").write_text("b = 1\n")
+    git(checkout, "add", "staged.py")
+    (checkout / "staged.py").write_text("b = 2\n")
+    (checkout / "new file 'x'.py").write_text("c = 1\n")
+    before = everything_below(checkout)
+    code = captured_code(checkout, run_folder=run)
+    kept = {str(run / DIFF_FILE), str(run / UNTRACKED_FILE)}
+    assert {path: text for path, text in everything_below(checkout).items() if path not in kept} == before
+    assert (code.is_dirty, code.changes, code.left_out) == (True, (DIFF_FILE, UNTRACKED_FILE), ())
+    assert code.reapplies is True
+    assert rebuilt(checkout, run, tmp_path / "again") == files_of(checkout)
+
+
+@pytest.mark.parametrize("setting", ["diff.noprefix", "diff.mnemonicPrefix", "color.ui"])
+def test_what_a_person_configured_for_git_does_not_spoil_the_diff(checkout: Path, setting: str) -> None:
+    git(checkout, "config", setting, "always" if setting == "color.ui" else "true")
+    (checkout / "package" / "model.py").write_text("a = 3\n")
+    assert captured_code(checkout, run_folder=checkout / "runs" / "r").reapplies is True
+
+
+def test_a_diff_that_does_not_give_the_tree_is_not_called_proven(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / "package" / "model.py").write_text("a = 3\n")
+    monkeypatch.setattr("runkit.archive.code._added_files", lambda _root: ["no such file"])
+    assert captured_code(checkout, run_folder=checkout / "runs" / "r").reapplies is False
+
+
+def test_what_is_too_large_or_may_be_a_secret_is_left_out_loudly(checkout: Path) -> None:
+    run = checkout / "runs" / "r"
+    (checkout / "big.npy").write_bytes(b"x" * 5000)
+    (checkout / ".env").write_text("KEY=1\n")
+    (checkout / "my_api_key.txt").write_text("1\n")
+    (checkout / "small.py").write_text("d = 1\n")
+    code = captured_code(checkout, run_folder=run, max_bytes=1000)
+    assert code.left_out == (
+        ".env: its name says that it may hold a secret",
+        "big.npy: 5000 bytes, and untracked files may have 1000 in all",
+        "my_api_key.txt: its name says that it may hold a secret",
+    )
+    assert code.missing_because is not None
+    assert code.missing_because.startswith("NOT KEPT: .env")
+    with tarfile.open(run / UNTRACKED_FILE) as archive:
+        assert archive.getnames() == ["small.py"]
+    (checkout / "weights.bin").write_bytes(os.urandom(4000))
+    assert any(
+        "bytes of diff are more than 1000" in one
+        for one in captured_code(checkout, run_folder=run, max_bytes=1000).left_out
+    )
+
+
+def test_equal_untracked_files_give_equal_archives(checkout: Path) -> None:
+    (checkout / "b.py").write_text("1")
+    (checkout / "a.py").write_text("2")
+    archives = []
+    for name in ("r", "s"):
+        captured_code(checkout, run_folder=checkout / "runs" / name)
+        archives.append((checkout / "runs" / name / UNTRACKED_FILE).read_bytes())
+        os.utime(checkout / "a.py", (1, 1))
+    assert archives[0] == archives[1]
+
+
+def test_outside_a_checkout_and_before_the_first_commit_there_is_no_commit(tmp_path: Path) -> None:
+    assert captured_code(tmp_path).git_commit is None
+    git(tmp_path, "init", "-q", str(tmp_path / "fresh"))
+    assert captured_code(tmp_path / "fresh").missing_because == "the code does not run from a git checkout"
