@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from runkit.archive.hashing import FileDigest
@@ -25,10 +26,15 @@ def object_path(workspace: Workspace, file: Path, sha256: str) -> Path:
     return workspace.objects / "sha256" / sha256[:2] / f"{sha256}{suffix}"
 
 
-def share_and_sync(workspace: Workspace, files: Sequence[tuple[Path, FileDigest]]) -> None:
+def share_and_sync(
+    workspace: Workspace, files: Sequence[tuple[Path, FileDigest]]
+) -> tuple[tuple[Path, Path], ...]:
     """Make staged *files* durable, and let those whose bytes are here already become links to them.
 
     Files are only ever replaced by equal ones. An empty file is not worth a link.
+
+    Returns:
+        Each file whose bytes nobody shares yet, with the place where they can be offered.
     """
     firsts: dict[Path, Path] = {}
     repeated: list[tuple[Path, Path]] = []
@@ -43,8 +49,23 @@ def share_and_sync(workspace: Workspace, files: Sequence[tuple[Path, FileDigest]
             firsts[shared] = path
     repeated = [(path, first) for path, first in repeated if not _became_link(path, first)]
     sync_files([*alone, *firsts.values(), *(path for path, _first in repeated)])
-    for shared, path in firsts.items():
-        _offer(path, shared)
+    return tuple((path, shared) for shared, path in firsts.items())
+
+
+def offer(path: Path, shared: Path) -> None:
+    """Let later runs find the bytes of *path* at *shared*; what lies there has other bytes or is equal.
+
+    This comes after the run is whole: before, bytes of a run that fails would stay and fill the disk. Where
+    it fails, later runs have copies of their own.
+    """
+    aside = shared.with_name(f".{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    with suppress(OSError):
+        shared.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, aside)
+        os.replace(aside, shared)
+    # When both are links to one file already, a rename does nothing and leaves the other name.
+    with suppress(OSError):
+        aside.unlink(missing_ok=True)
 
 
 def _became_link(path: Path, shared: Path) -> bool:
@@ -60,21 +81,6 @@ def _became_link(path: Path, shared: Path) -> bool:
         raise
     os.replace(aside, path)
     return True
-
-
-def _offer(path: Path, shared: Path) -> None:
-    """Let later runs find the bytes of *path* at *shared*; what lies there has other bytes or is equal."""
-    aside = shared.with_name(f".{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
-    shared.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(path, aside)
-    except OSError as error:
-        if error.errno in NO_LINKS:
-            return
-        raise
-    os.replace(aside, shared)
-    # When both are links to one file already, a rename does nothing and leaves the other name.
-    aside.unlink(missing_ok=True)
 
 
 def _equal(shared: Path, path: Path) -> bool:

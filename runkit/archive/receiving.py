@@ -84,14 +84,14 @@ def receive(workspace: Workspace, run: SealedRun, opened: OpenArtifact) -> None:
     with claimed(workspace, run.manifest.run_id), staging(workspace) as folder:
         kept = _kept(run.manifest)
         files = [_received(artifact, folder, opened, run.origin) for artifact in kept]
-        if files:
-            finish_staging(workspace, folder, files, may_share=True)
+        new = finish_staging(workspace, folder, files, may_share=True) if files else {}
         publish(
             workspace,
             run.manifest.run_id,
             folder if files else None,
             outcomes=run.outcomes,
             manifest=run.text,
+            new=new,
         )
 
 

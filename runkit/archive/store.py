@@ -12,7 +12,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from runkit.archive.hashing import FileDigest, copy_hashed, file_digest
-from runkit.archive.objects import share_and_sync
+from runkit.archive.objects import offer, share_and_sync
 from runkit.archive.watching import RunListing, listing_of
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import make_folder, publish_new, sync_files, sync_folder, write_atomically
@@ -130,8 +130,11 @@ def stage(
 
 def finish_staging(
     workspace: Workspace, staged: Path, files: Sequence[StagedFile], *, may_share: bool
-) -> None:
+) -> dict[str, Path]:
     """Make what is *staged* durable, equal bytes stored once.
+
+    Returns:
+        For :func:`publish`: the files whose bytes are new, and where later runs will look for them.
 
     Args:
         may_share: Whether the files are the archive's own; a hard link to a run's file is not, since
@@ -140,13 +143,15 @@ def finish_staging(
         StorageFailed: The disk refused.
     """
     try:
+        new: tuple[tuple[Path, Path], ...] = ()
         if may_share:
-            share_and_sync(workspace, [(staged / file.path, file.digest) for file in files])
+            new = share_and_sync(workspace, [(staged / file.path, file.digest) for file in files])
         else:
             sync_files(staged / file.path for file in files)
         _sync_folders(staged)
     except OSError as error:
         raise _not_copied(staged, staged, error) from error
+    return {path.relative_to(staged).as_posix(): shared for path, shared in new}
 
 
 def hash_in_place(run: Path, listing: RunListing | None = None) -> tuple[StagedFile, ...]:
@@ -156,7 +161,13 @@ def hash_in_place(run: Path, listing: RunListing | None = None) -> tuple[StagedF
 
 
 def publish(
-    workspace: Workspace, run_id: str, staged: Path | None, *, outcomes: bytes | None, manifest: str | bytes
+    workspace: Workspace,
+    run_id: str,
+    staged: Path | None,
+    *,
+    outcomes: bytes | None,
+    manifest: str | bytes,
+    new: Mapping[str, Path],
 ) -> None:
     """Bring *staged* files to their place, then write the outcomes and, as the last step, the manifest.
 
@@ -164,6 +175,7 @@ def publish(
 
     Args:
         staged: None when the run's files are not kept here.
+        new: What :func:`finish_staging` returned; offered to later runs at the end.
     Raises:
         AlreadyExists: The run got a manifest in the meantime, or other files lie in its place.
         StorageFailed: The disk refused; there is no manifest.
@@ -184,6 +196,8 @@ def publish(
                 with suppress(OSError):
                     os.rename(workspace.preserved_path(run_id), staged)
         raise
+    for inside, shared in new.items():
+        offer(workspace.preserved_path(run_id) / inside, shared)
 
 
 def _publish_files(workspace: Workspace, run_id: str, staged: Path) -> bool:

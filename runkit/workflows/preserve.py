@@ -89,10 +89,10 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
         facts = _sealed(request, run.facts, taken, _outcomes_reference(run_id, parquet, num_rows))
         manifest = Manifest.sealing(facts, _with_relation(notes or run.notes, request, run, workspace))
         files = [file for file in taken.files if taken.storage[file.path] != "reference"]
-        if files:
-            finish_staging(workspace, folder, files, may_share=request.artifacts == "copy")
+        may_share = request.artifacts == "copy"
+        new = finish_staging(workspace, folder, files, may_share=may_share) if files else {}
         text = manifest.to_json()
-        publish(workspace, run_id, folder if files else None, outcomes=parquet, manifest=text)
+        publish(workspace, run_id, folder if files else None, outcomes=parquet, manifest=text, new=new)
     return manifest
 
 

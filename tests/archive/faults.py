@@ -28,7 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet  # noqa: F401  # once here, not again in every fork
+import pandas  # noqa: F401  # pyarrow asks for it; once here, not again in every fork
+import pyarrow.parquet  # noqa: F401  # ditto
 
 from runkit.archive.collecting import leftovers
 from runkit.archive.workspace import Workspace
