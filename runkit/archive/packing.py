@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -66,7 +66,12 @@ def compressed(target: BinaryIO) -> Iterator[PackWriter]:
     compressor = zstandard.ZstdCompressor(compression_params=parameters)
     with compressor.stream_writer(target, closefd=False) as stream:
         writer = PackWriter(cast("BinaryIO", stream))
-        yield writer
+        try:
+            yield writer
+        except BaseException:
+            with suppress(OSError):  # what is written now is thrown away
+                writer.close()
+            raise
         writer.close()
 
 

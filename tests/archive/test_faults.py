@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +35,18 @@ def faults(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> Any:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, cluster_run: Path) -> Path:
-    """A folder with a workspace: one run preserved, and another that shares files with it and with itself."""
-    template = tmp_path / "scene" / "template"
+def scene(cluster_run: Path) -> Iterator[Path]:
+    """A folder with a workspace: one run preserved, and another that shares files with it and with itself.
+
+    In memory where that is possible, since hundreds of faults wait thousands of times for a disk.
+    """
+    in_memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=in_memory if os.access(in_memory, os.W_OK) else None) as folder:
+        yield _scene_in(Path(folder) / "scene", cluster_run)
+
+
+def _scene_in(folder: Path, cluster_run: Path) -> Path:
+    template = folder / "template"
     workspace = Workspace(template / "workspace")
     workspace.root.mkdir(parents=True)
     preserve(workspace, PreserveRequest(cluster_run, run_id="old"))
