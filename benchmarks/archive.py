@@ -39,16 +39,30 @@ class Row(NamedTuple):
     came_out: str
 
 
-def seconds(way: Callable[[], object]) -> float:
-    """Return how long *way* takes."""
-    started = time.perf_counter()
+class Time(NamedTuple):
+    """How long something took, waiting included, and what of it processors worked."""
+
+    wall: float
+    cpu: float
+
+
+def seconds(way: Callable[[], object]) -> Time:
+    """Return how long *way* takes, with all programs that it starts."""
+    before, started = os.times(), time.perf_counter()
     way()
-    return time.perf_counter() - started
+    wall, after = time.perf_counter() - started, os.times()
+    return Time(wall, sum(after[:4]) - sum(before[:4]))
 
 
-def alternating(rounds: int, ways: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+def median(times: list[Time]) -> str:
+    """Return the medians, for the table."""
+    wall, cpu = (statistics.median(found) for found in zip(*times, strict=True))
+    return f"{wall:.2f} s ({cpu:.2f} s of work)"
+
+
+def alternating(rounds: int, ways: dict[str, Callable[[], Time]]) -> dict[str, list[Time]]:
     """Return the seconds that each way says, round by round, the ways in turn."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[str, list[Time]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
             times[name].append(way())
@@ -107,8 +121,8 @@ def one_large(folder: Path, mebibytes: int) -> Path:
     return run
 
 
-def floor_seconds(run: Path, target: Path) -> float:
-    """Return the time of one read, hash and copy of each file and one flush at the end: no tool can do less."""
+def floor_seconds(run: Path, target: Path) -> Time:
+    """Return the time of one read, hash and copy of each file and one flush at the end: no tool does less."""
 
     def way() -> None:
         for path in run.rglob("*"):
@@ -133,11 +147,11 @@ class Contest:
     def __init__(self, run: Path, scratch: Path, dvc: Path | None) -> None:
         self.run, self.scratch, self.dvc = run, scratch, dvc
 
-    def preserve(self) -> float:
+    def preserve(self) -> Time:
         """Preserve the run into a new archive."""
         return self._runkit("preserve")
 
-    def _runkit(self, *words: str) -> float:
+    def _runkit(self, *words: str) -> Time:
         workspace = self.scratch / "workspace"
         workspace.mkdir()
         os.sync()
@@ -147,16 +161,16 @@ class Contest:
         workspace.rename(self.scratch / "kept")
         return found
 
-    def verify(self) -> float:
+    def verify(self) -> Time:
         """Hash what was preserved again."""
         return seconds(lambda: runkit("verify", workspace=self.scratch / "kept"))
 
-    def floor(self) -> float:
+    def floor(self) -> Time:
         """Read, hash, copy, flush."""
         os.sync()
         return floor_seconds(self.run, self.scratch / "floor")
 
-    def copied(self) -> float:
+    def copied(self) -> Time:
         """Copy with cp and flush."""
         os.sync()
         target = self.scratch / "cp"
@@ -164,7 +178,7 @@ class Contest:
         shutil.rmtree(target)
         return found
 
-    def sha256sum(self) -> float:
+    def sha256sum(self) -> Time:
         """Hash with the shell's tool, in one process."""
         files = sorted(path for path in self.run.rglob("*") if path.is_file())
         listing = "\0".join(map(str, files))
@@ -174,7 +188,7 @@ class Contest:
             )
         )
 
-    def dvc_add(self) -> float:
+    def dvc_add(self) -> Time:
         """Add the same files to a new DVC repository."""
         repository = self.scratch / "dvc"
         shutil.rmtree(repository, ignore_errors=True)
@@ -184,11 +198,11 @@ class Contest:
         os.sync()
         return seconds(lambda: (command(str(self.dvc), "add", "-q", "run", cwd=repository), os.sync()))
 
-    def dvc_status(self) -> float:
+    def dvc_status(self) -> Time:
         """Ask DVC whether anything changed; it trusts dates and sizes."""
         return seconds(lambda: command(str(self.dvc), "status", cwd=self.scratch / "dvc"))
 
-    def ways(self) -> dict[str, Callable[[], float]]:
+    def ways(self) -> dict[str, Callable[[], Time]]:
         """Return all ways, those of DVC where it is installed."""
         own = {"floor": self.floor, "preserve": self.preserve, "verify": self.verify, "cp -r": self.copied,
                "sha256sum": self.sha256sum}  # fmt: skip
@@ -198,14 +212,10 @@ class Contest:
 def contest_rows(name: str, contest: Contest, rounds: int, expected: dict[str, str]) -> Iterator[Row]:
     """Yield what each way took on these files."""
     times = alternating(rounds, contest.ways())
-    medians = {way: statistics.median(found) for way, found in times.items()}
-    ratio = statistics.median(
-        own / floor for own, floor in zip(times["preserve"], times["floor"], strict=True)
-    )
-    for way, found in medians.items():
-        shown = f"{found:.2f} s"
-        if way == "preserve":
-            shown += f", {ratio:.2f} times the floor"
+    pairs = list(zip(times["preserve"], times["floor"], strict=True))
+    ratio = statistics.median(own.wall / floor.wall for own, floor in pairs)
+    for way, found in times.items():
+        shown = median(found) + (f", {ratio:.2f} times the floor" if way == "preserve" else "")
         yield Row(f"{name}: {way}", expected.get(way, ""), shown)
 
 
@@ -214,7 +224,7 @@ def startup_rows(scratch: Path, rounds: int) -> Iterator[Row]:
     workspace = scratch / "one"
     workspace.mkdir()
     runkit("preserve", a_run(scratch / "one-run"), workspace=workspace)
-    ways: dict[str, Callable[[], float]] = {
+    ways: dict[str, Callable[[], Time]] = {
         "python -c pass": lambda: seconds(lambda: command(sys.executable, "-c", "pass"))
     }
     for verb in VERBS:
@@ -223,47 +233,55 @@ def startup_rows(scratch: Path, rounds: int) -> Iterator[Row]:
         ways[verb] = lambda words=words, here=here: seconds(lambda: runkit(*words, workspace=here))
     for verb, found in alternating(rounds, ways).items():
         expected = "" if verb.startswith("python") else "0.25 s"
-        yield Row(f"start-up: {verb}", expected, f"{statistics.median(found):.2f} s")
+        yield Row(f"start-up: {verb}", expected, median(found))
 
 
-def many_manifests(scratch: Path, count: int) -> Path:
-    """Make an archive of *count* runs, whose manifests differ in run id and one relation to the run before."""
+def many_manifests(folder: Path, count: int, template: Path) -> Path:
+    """Make an archive of *count* runs with the manifest *template*, each related to the one before."""
     sys.path.insert(0, str(ROOT))
     from runkit.archive.workspace import Workspace
     from runkit.records.manifest import Manifest, Relation
 
-    source = Workspace(ROOT)
-    template = Manifest.parse(source.manifest_path("pocket").read_bytes(), origin="pocket")
-    workspace = Workspace(scratch / f"archive{count}")
+    sample = Manifest.parse(template.read_bytes(), origin=str(template))
+    workspace = Workspace(folder)
     workspace.manifests.mkdir(parents=True)
     workspace.preserved_runs.mkdir()
     for number in range(count):
         run_id = f"run{number:05}"
-        configuration = template.sealed.configuration
-        facts = template.sealed.model_copy(
-            update={"run_id": run_id, "outcomes": None, "configuration": configuration}
-        )
+        facts = sample.sealed.model_copy(update={"run_id": run_id, "outcomes": None})
         relations = (Relation(kind="follows", run_id=f"run{number - 1:05}"),) if number else ()
-        notes = template.notes.model_copy(update={"relations": relations})
+        notes = sample.notes.model_copy(update={"relations": relations})
         workspace.manifest_path(run_id).write_text(Manifest.sealing(facts, notes).to_json())
     return workspace.root
 
 
 def manifest_rows(scratch: Path, rounds: int, counts: tuple[int, int]) -> Iterator[Row]:
-    """Yield how long many manifests take."""
-    validated, related = (many_manifests(scratch, count) for count in counts)
-    size_bytes = statistics.mean(path.stat().st_size for path in (validated / "manifests").glob("*.json"))
-    times = alternating(
-        rounds,
-        {
-            "validate": lambda: seconds(lambda: runkit("validate", "--no-rehash", workspace=validated)),
-            "lineage": lambda: seconds(lambda: runkit("lineage", workspace=related)),
-        },
-    )
-    kilobytes = f"{size_bytes / 1000:.1f} kB each"
-    yield Row(f"validate --no-rehash of {counts[0]:,} manifests, {kilobytes}", "2 s",
-              f"{statistics.median(times['validate']):.2f} s")  # fmt: skip
-    yield Row(f"lineage over {counts[1]:,} runs", "1.5 s", f"{statistics.median(times['lineage']):.2f} s")
+    """Yield how long many manifests take: small ones of a run with one evaluation, and those of `pocket`."""
+    small = scratch / "one" / "manifests" / "one-run.json"
+    pocket = ROOT / "manifests" / "pocket.json"
+    for name, template, numbers in (("small", small, counts), ("pocket", pocket, counts[:1] * 2)):
+        validated, related = (
+            many_manifests(scratch / f"{name}-{verb}", number, template)
+            for verb, number in zip(("validate", "lineage"), numbers, strict=True)
+        )
+        size = f"{template.stat().st_size / 1000:.1f} kB each"
+        ways = {
+            f"validate --no-rehash of {numbers[0]:,} manifests, {size}": (
+                "validate",
+                "--no-rehash",
+                validated,
+            ),
+            f"lineage over {numbers[1]:,} runs, {size}": ("lineage", related),
+        }
+        times = alternating(
+            rounds,
+            {
+                what: lambda words=words[:-1], here=words[-1]: seconds(lambda: runkit(*words, workspace=here))
+                for what, words in ways.items()
+            },
+        )
+        for (what, found), bar in zip(times.items(), ("2 s", "1.5 s"), strict=True):
+            yield Row(what, bar if name == "small" else "", median(found))
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from runkit.errors import RunUnreadable
@@ -55,7 +55,7 @@ class RunListing:
 
     def is_log(self, path: str) -> bool:
         """Return whether the file at *path* is written line by line, as its name says."""
-        return PurePosixPath(path).suffix in _LOG_SUFFIXES
+        return _is_log(path)
 
 
 def listing_of(run: Path) -> RunListing:
@@ -67,11 +67,11 @@ def listing_of(run: Path) -> RunListing:
     Raises:
         RunUnreadable: A folder cannot be listed, or a name is not valid text.
     """
-    paths, folders, left_out = _entries(run)
+    files, folders, left_out = _entries(run)
     states: dict[str, FileState] = {}
-    for inside in sorted(paths, key=lambda one: PurePosixPath(one).suffix not in _LOG_SUFFIXES):
+    for inside in sorted(files, key=lambda one: not _is_log(one)):
         with suppress(FileNotFoundError):  # gone since the folder was listed, as a temporary file is
-            states[inside] = state_of((run / inside).lstat())
+            states[inside] = state_of(files[inside].stat(follow_symlinks=False))
     return RunListing(dict(sorted(states.items())), tuple(sorted(folders)), tuple(left_out))
 
 
@@ -99,10 +99,14 @@ def is_being_trained(run: Path) -> bool:
 
 def open_for_writing(run: Path, paths: Sequence[str]) -> tuple[str, ...]:
     """Return which of *paths* some process of this machine has open for writing."""
-    return tuple(inside for inside in paths if _is_open_for_writing(run / inside))
+    return tuple(inside for inside in paths if _is_open_for_writing(f"{run}/{inside}"))
 
 
-def _is_open_for_writing(path: Path) -> bool:
+def _is_log(inside: str) -> bool:
+    return os.path.splitext(inside)[1] in _LOG_SUFFIXES  # noqa: PTH122  # ten thousand times
+
+
+def _is_open_for_writing(path: str) -> bool:
     """Ask for a read lease, which Linux refuses while a writer has the file open.
 
     File systems and owners that allow no leases say something else, which is taken for no.
@@ -124,25 +128,26 @@ def _is_open_for_writing(path: Path) -> bool:
     return False
 
 
-def _entries(run: Path) -> tuple[list[str], list[str], list[LeftOut]]:
-    paths: list[str] = []
+def _entries(run: Path) -> tuple[dict[str, os.DirEntry[str]], list[str], list[LeftOut]]:
+    files: dict[str, os.DirEntry[str]] = {}
     folders: list[str] = []
     left_out: list[LeftOut] = []
-    waiting = [run]
+    waiting = [("", run)]
     while waiting:
-        for entry in _listed(waiting.pop(), run):
-            inside = _checked_name(PurePosixPath(entry.path).relative_to(run).as_posix(), run)
+        above, folder = waiting.pop()
+        for entry in _listed(folder, run):
+            inside = _checked_name(above + entry.name, run)
             if entry.is_symlink():
                 why = f"a link to {_target(entry)!r}; links are neither followed nor kept"
                 left_out.append(LeftOut(inside, why))
             elif entry.is_dir():
                 folders.append(inside)
-                waiting.append(Path(entry.path))
+                waiting.append((f"{inside}/", Path(entry.path)))
             elif entry.is_file():
-                paths.append(inside)
+                files[inside] = entry
             else:
                 left_out.append(LeftOut(inside, f"{_kind(entry)}, which holds nothing that could be kept"))
-    return paths, folders, sorted(left_out, key=lambda one: one.path)
+    return files, folders, sorted(left_out, key=lambda one: one.path)
 
 
 def _listed(folder: Path, run: Path) -> list[os.DirEntry[str]]:
