@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from runkit.archive.hashing import file_digest
@@ -25,45 +28,121 @@ def observe_run(
         references: Folder that holds the run directories of artifacts kept by reference, each under its
             run id; None when they are not at hand.
     """
-    sealed = manifest.sealed
-    folder = workspace.preserved_path(sealed.run_id)
-    places: dict[str, Path] = {}
-    num_not_checked = 0
-    for artifact in sealed.artifacts:
-        place = _place(artifact, folder, references, sealed.run_id)
-        if place is None:
-            num_not_checked += 1
-        else:
-            places[artifact.path] = place
-    num_bytes = sum(artifact.size_bytes for artifact in sealed.artifacts) if rehash else 0
-    artifacts = dict(zip(places, _observed(places, rehash=rehash, num_bytes=num_bytes), strict=True))
-    listed = {artifact.path for artifact in sealed.artifacts if artifact.storage == "copy"}
-    return RunObservation(
-        run_id=sealed.run_id,
-        artifacts=artifacts,
-        unlisted=tuple(path for path in _files_below(folder) if path not in listed),
-        outcomes=observe_file(workspace.outcomes_path(sealed.run_id), rehash=rehash)
-        if sealed.outcomes
-        else None,
-        rehashed=rehash,
-        num_not_checked=num_not_checked,
+    jobs = (os.cpu_count() or 1) if rehash and _num_bytes(manifest) >= _WORTH_THREADS_BYTES else 1
+    return _observed(workspace, [manifest], rehash=rehash, references=references, jobs=jobs)[0]
+
+
+def observe_runs(
+    workspace: Workspace, manifests: Sequence[Manifest], *, references: Path | None = None, jobs: int
+) -> list[RunObservation]:
+    """Return what lies on the disk for each run, every byte read, *jobs* files at once."""
+    is_worth_it = sum(map(_num_bytes, manifests)) >= _WORTH_THREADS_BYTES
+    return _observed(
+        workspace, manifests, rehash=True, references=references, jobs=jobs if is_worth_it else 1
     )
 
 
-def _observed(places: dict[str, Path], *, rehash: bool, num_bytes: int) -> list[FileObservation]:
-    """Return what lies at each of *places*; large runs are hashed on all cores."""
+def _num_bytes(manifest: Manifest) -> int:
+    return sum(artifact.size_bytes for artifact in manifest.sealed.artifacts)
 
-    def observe(inside: str) -> FileObservation:
+
+def _observed(
+    workspace: Workspace, manifests: Sequence[Manifest], *, rehash: bool, references: Path | None, jobs: int
+) -> list[RunObservation]:
+    runs = [_RunPlaces.of(workspace, manifest, references) for manifest in manifests]
+    paths = {path for run in runs for path in run.paths()}
+    seen = _observed_files(paths, rehash=rehash, jobs=jobs)
+    return [run.observation(seen, rehash=rehash) for run in runs]
+
+
+@dataclass(frozen=True)
+class _RunPlaces:
+    """Where the files of one run should be."""
+
+    manifest: Manifest
+    folder: Path
+    artifacts: dict[str, Path]
+    """Path inside the run directory to where it lies."""
+    linked: frozenset[str]
+    """Those of :attr:`artifacts` that a linked folder leads to."""
+    outcomes: Path | None
+
+    @classmethod
+    def of(cls, workspace: Workspace, manifest: Manifest, references: Path | None) -> _RunPlaces:
+        sealed = manifest.sealed
+        folder = workspace.preserved_path(sealed.run_id)
+        places = {
+            artifact.path: place
+            for artifact in sealed.artifacts
+            if (place := _place(artifact, folder, references, sealed.run_id)) is not None
+        }
+        outcomes = workspace.outcomes_path(sealed.run_id) if sealed.outcomes else None
+        return cls(manifest, folder, places, _through_links(places), outcomes)
+
+    def paths(self) -> list[Path]:
+        """Return what has to be looked at."""
+        found = [path for inside, path in self.artifacts.items() if inside not in self.linked]
+        return found + ([self.outcomes] if self.outcomes is not None else [])
+
+    def observation(self, seen: Mapping[Path, FileObservation], *, rehash: bool) -> RunObservation:
+        """Return what *seen* says of this run."""
+        sealed = self.manifest.sealed
+        listed = {artifact.path for artifact in sealed.artifacts if artifact.is_here}
+        link = FileObservation("link")
+        return RunObservation(
+            run_id=sealed.run_id,
+            artifacts={
+                inside: link if inside in self.linked else seen[path]
+                for inside, path in self.artifacts.items()
+            },
+            unlisted=tuple(path for path in _files_below(self.folder) if path not in listed),
+            outcomes=seen[self.outcomes] if self.outcomes is not None else None,
+            rehashed=rehash,
+            num_not_checked=len(sealed.artifacts) - len(self.artifacts),
+        )
+
+
+def _through_links(places: Mapping[str, Path]) -> frozenset[str]:
+    """Return which of *places* lie below a folder that is a link; each folder is looked at once."""
+    is_link: dict[Path, bool] = {}
+
+    def leads_through_link(inside: str) -> bool:
         path = places[inside]
         folders = path.parents[: len(PurePosixPath(inside).parts) - 1]
-        if any(folder.is_symlink() for folder in folders):
-            return FileObservation("link")
+        for folder in folders:
+            if folder not in is_link:
+                is_link[folder] = folder.is_symlink()
+        return any(is_link[folder] for folder in folders)
+
+    return frozenset(filter(leads_through_link, places))
+
+
+def _observed_files(paths: Collection[Path], *, rehash: bool, jobs: int) -> dict[Path, FileObservation]:
+    """Return what lies at each of *paths*; of links to one file, the bytes are read once."""
+    firsts: dict[tuple[int, int] | Path, Path] = {}
+    same: dict[Path, Path] = {}
+    for path in sorted(paths):
+        same[path] = firsts.setdefault(_identity(path), path)
+
+    def observe(path: Path) -> FileObservation:
         return observe_file(path, rehash=rehash)
 
-    if num_bytes < _WORTH_THREADS_BYTES:
-        return [observe(inside) for inside in places]
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return list(pool.map(observe, places))
+    chosen = list(firsts.values())
+    if jobs == 1:
+        found = dict(zip(chosen, map(observe, chosen), strict=True))
+    else:
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            found = dict(zip(chosen, pool.map(observe, chosen), strict=True))
+    return {path: found[first] for path, first in same.items()}
+
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """Return what names the bytes at *path*: the file for one that has several names, else the path."""
+    try:
+        found = path.lstat()
+    except (OSError, ValueError):
+        return path
+    return (found.st_dev, found.st_ino) if found.st_nlink > 1 and stat.S_ISREG(found.st_mode) else path
 
 
 def observe_file(path: Path, *, rehash: bool) -> FileObservation:
@@ -84,7 +163,7 @@ def observe_file(path: Path, *, rehash: bool) -> FileObservation:
 
 
 def _place(artifact: Artifact, folder: Path, references: Path | None, run_id: str) -> Path | None:
-    if artifact.storage == "copy":
+    if artifact.is_here:
         return folder / artifact.path
     return references / run_id / artifact.path if references is not None else None
 

@@ -33,6 +33,11 @@ class Workspace:
         return self.root / "preserved_runs"
 
     @property
+    def objects(self) -> Path:
+        """Contents that preserved runs share; can be made again and deleted."""
+        return self.preserved_runs / ".objects"
+
+    @property
     def manifests(self) -> Path:
         """One manifest and one outcomes file a preserved run."""
         return self.root / "manifests"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runkit.cli.options import References, WorkspaceFolder, opened
+from runkit.cli.options import References, WorkspaceFolder, opened, size_bytes
 
 if TYPE_CHECKING:
     from runkit.records.manifest import Manifest, Metric, Notes
@@ -19,6 +19,7 @@ class ArtifactStorage(StrEnum):
     """How artifacts are kept."""
 
     COPY = "copy"
+    LINK = "link"
     REFERENCE = "reference"
 
 
@@ -37,8 +38,15 @@ def preserve(
     ] = None,
     artifacts: Annotated[
         ArtifactStorage,
-        typer.Option(help="copy: mirror all files; reference: keep hashes and outcomes only."),
+        typer.Option(help="copy: mirror all files; link: hard links to them; reference: hashes only."),
     ] = ArtifactStorage.COPY,
+    reference_over: Annotated[
+        str | None,
+        typer.Option(help="Larger files that are no logs stay where they are.", metavar="SIZE"),
+    ] = None,
+    snapshot: Annotated[
+        bool, typer.Option("--snapshot", help="Take what is there now of a run that is still being written.")
+    ] = False,
     location: Annotated[
         str | None, typer.Option(help="For references: where the files are, for the reader of the manifest.")
     ] = None,
@@ -69,6 +77,8 @@ def preserve(
         run=run,
         run_id=run_id,
         artifacts=artifacts.value,
+        reference_over=size_bytes(reference_over) if reference_over is not None else None,
+        snapshot=snapshot,
         artifacts_location=location,
         notes_file=notes,
         ablates=ablates,
@@ -208,7 +218,15 @@ def _print_preserved(manifest: Manifest) -> None:
         f"  files       {len(sealed.artifacts)} ({sum(file.size_bytes for file in sealed.artifacts):,} bytes)"
     )
     for missing in sealed.missing_artifacts:
-        print(f"  missing     {missing.path}: {missing.reason}")
+        print(
+            f"  {'left out' if missing.role == 'other' else 'missing':<11} {missing.path}: {missing.reason}"
+        )
+    if sealed.snapshot is not None:
+        print(f"  snapshot    still being written; taken at {sealed.snapshot.taken_at}")
+    for growing in sealed.snapshot.growing if sealed.snapshot is not None else ():
+        print(
+            f"  cut         {growing.path}: {growing.kept_bytes} of {growing.seen_bytes} bytes, whole lines"
+        )
     print(f"  manifest    manifests/{sealed.run_id}.json, seal {manifest.seal.digest[:16]}")
     if sealed.status.value != "completed":
         print(f"next: runkit show {sealed.run_id} --causes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,24 @@ def opened(folder: Path) -> Workspace:
             f"there is no workspace {folder}; create the folder, or name another with --workspace"
         )
     return Workspace(folder)
+
+
+def size_bytes(text: str) -> int:
+    """Return the number of bytes that *text* such as ``100MB`` or ``2GiB`` says.
+
+    >>> size_bytes("1.5 kB"), size_bytes("2GiB"), size_bytes("7")
+    (1500, 2147483648, 7)
+
+    Raises:
+        UsageError: It says no size.
+    """
+    from runkit.errors import UsageError
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"{text!r} is no size; write bytes, or a number with kB, MB, GB, KiB, MiB or GiB")
+    number, prefix, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix.lower() or " "))
 
 
 References = Annotated[

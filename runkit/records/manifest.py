@@ -6,10 +6,22 @@ here: evidence is a file and a line number.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+import json
+import re
+from contextlib import suppress
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
+from runkit.records.migration import CURRENT_FORMAT, migrated
 from runkit.records.record import (
     EMPTY,
     GrownRecord,
@@ -335,15 +347,22 @@ class Artifact(Record):
     role: Literal["log", "dump", "summary", "config", "capture", "metrics", "checkpoint", "other"]
     size_bytes: NonNegativeInt
     sha256: Sha256
-    storage: Literal["copy", "reference"]
-    """``copy``: in ``preserved_runs``; ``reference``: only hash and size are here."""
+    storage: Literal["copy", "link", "reference"]
+    """``copy``: in ``preserved_runs``; ``link``: there too, as a hard link to the run's own file when it was
+    preserved; ``reference``: only hash and size are here."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the file lies in ``preserved_runs``."""
+        return self.storage != "reference"
 
 
 class MissingArtifact(Record):
     """A file that the run says it wrote, or should have written, and that was not there."""
 
     path: str
-    role: Literal["dump", "checkpoint", "summary", "log"]
+    role: Literal["dump", "checkpoint", "summary", "log", "other"]
+    """``other``: a link or a special file that lay in the run directory and cannot be kept."""
     evidence: Evidence | None
     reason: str
 
@@ -390,8 +409,31 @@ class RunFacts(Record):
         return next((found for found in self.models if found.role == role), None)
 
 
+class GrowingFile(Record):
+    """A file that was still being written when the run was preserved."""
+
+    path: str
+    kept_bytes: NonNegativeInt
+    """Up to the last whole line."""
+    seen_bytes: NonNegativeInt
+    """Its size at that moment."""
+
+
+class Snapshot(Record):
+    """The moment at which a run that was still being written was preserved."""
+
+    taken_at: str
+    """ISO 8601 with offset."""
+    growing: tuple[GrowingFile, ...]
+    """Sorted by path; empty when no file changed while it was read."""
+
+
 class SealedFacts(RunFacts):
-    """What ``preserve`` found, written once and protected by a digest."""
+    """What ``preserve`` found, written once and protected by a digest.
+
+    A field that came after the first manifests is null by default and then left out of the text and of the
+    digest, so that older manifests stay what they are.
+    """
 
     artifacts: tuple[Artifact, ...]
     """Sorted by path."""
@@ -399,6 +441,16 @@ class SealedFacts(RunFacts):
     """For artifacts by reference: where they are, in words a reader can follow."""
     outcomes: OutcomesReference | None
     """Null only when the run has no per-sample outcomes at all."""
+    snapshot: Snapshot | None = None
+    """Null when nobody was writing the run any more."""
+
+    @model_serializer(mode="wrap")
+    def _without_younger_fields_at_null(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = serialize(self)
+        for name, field in type(self).model_fields.items():
+            if field.default is None and getattr(self, name) is None:
+                del document[name]
+        return document
 
 
 class Publishability(Record):
@@ -474,6 +526,16 @@ class Manifest(Record):
     notes: Notes
 
     @classmethod
+    def parse(cls, text: str | bytes, *, origin: str) -> Self:
+        """Return the manifest that *text* says, of this format or an older one; errors as for any record."""
+        if not _names_current_format(text):
+            with suppress(ValueError):  # what is no JSON is told by the parser below
+                document = json.loads(text)
+                if isinstance(document, dict) and document.get("format") != CURRENT_FORMAT:
+                    return super().from_mapping(migrated(document, origin=origin), origin=origin)
+        return super().parse(text, origin=origin)
+
+    @classmethod
     def sealing(cls, facts: SealedFacts, notes: Notes) -> Manifest:
         """Return the manifest that seals *facts*."""
         return cls(
@@ -488,3 +550,9 @@ class Manifest(Record):
     def relations(self, kind: RelationKind) -> tuple[Relation, ...]:
         """Return the relations of one *kind*."""
         return tuple(relation for relation in self.notes.relations if relation.kind == kind)
+
+
+def _names_current_format(text: str | bytes) -> bool:
+    """Return whether *text* begins as we write manifests, which spares reading it twice."""
+    head = text[:64] if isinstance(text, str) else text[:64].decode(errors="replace")
+    return re.match(r'\s*\{\s*"format"\s*:\s*' + str(CURRENT_FORMAT) + r"\s*,", head) is not None

@@ -35,7 +35,7 @@ def byte_size(size_bytes: int) -> str:
 
 
 def _file_line(artifact: Artifact) -> str:
-    kept = "" if artifact.storage == "copy" else ", by reference"
+    kept = "" if artifact.is_here else ", by reference"
     size = byte_size(artifact.size_bytes)
     return f"{artifact.role} {code_span(artifact.path)} ({size}, sha256 {artifact.sha256[:12]}{kept})"
 
@@ -46,7 +46,7 @@ def _dump_lines(facts: SealedFacts, dumps: Sequence[Artifact]) -> Iterator[str]:
         return
     order = {evaluation.dump: index for index, evaluation in enumerate(facts.evaluations)}
     paths = sorted((dump.path for dump in dumps), key=lambda path: (order.get(path, len(order)), path))
-    kept = "" if all(dump.storage == "copy" for dump in dumps) else ", by reference"
+    kept = "" if all(dump.is_here for dump in dumps) else ", by reference"
     total = byte_size(sum(dump.size_bytes for dump in dumps))
     yield f"{len(dumps)} dumps {code_span(_braced(paths))} ({total} together{kept}; digests in the manifest)"
 

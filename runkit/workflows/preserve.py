@@ -8,20 +8,15 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
+from runkit.archive.capture import now
 from runkit.archive.code import CODE_FOLDER
 from runkit.archive.outcomes_file import outcomes_to_parquet
 from runkit.archive.reading import read_manifest, run_ids
-from runkit.archive.store import (
-    StagedFile,
-    claimed,
-    hash_in_place,
-    publish_files,
-    publish_records,
-    stage_copies,
-    staging,
-)
+from runkit.archive.store import StagedFile, claimed, finish_staging, publish, staging
+from runkit.archive.taking import Storage, TakenRun, completed_by_links, take
+from runkit.archive.watching import listing_of
 from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
 from runkit.errors import RecordInvalid, RunUnreadable, UnknownName, UsageError
@@ -30,13 +25,17 @@ from runkit.ingest.readers import ingest, reader_for
 from runkit.records.capture import HEARTBEAT_FILE
 from runkit.records.manifest import (
     Artifact,
+    GrowingFile,
     Manifest,
+    MissingArtifact,
     Notes,
     OutcomesReference,
     Relation,
     RootCause,
     RunFacts,
     SealedFacts,
+    Snapshot,
+    StatusFact,
     Waiver,
 )
 
@@ -51,7 +50,11 @@ class PreserveRequest:
     """The run directory."""
     run_id: str | None = None
     """None: made from the directory's name."""
-    artifacts: Literal["copy", "reference"] = "copy"
+    artifacts: Storage = "copy"
+    reference_over: int | None = None
+    """Files with more bytes than this stay where they are; logs and dumps never do. None: all are kept."""
+    snapshot: bool = False
+    """Take what is there now of a run that is still being written."""
     artifacts_location: str | None = None
     """For references: where the files are, in words that another reader can follow."""
     notes_file: Path | None = None
@@ -67,7 +70,7 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     Facts are read from the very bytes that are kept. The run directory is only read.
 
     Raises:
-        RunUnreadable: The directory has no readable run, or changed while it was read.
+        RunUnreadable: The directory has no readable run, or is still being written.
         AlreadyExists: The id is taken.
         StorageFailed: The disk refused; nothing half-written is left.
     """
@@ -78,18 +81,36 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     notes = _notes_from(request.notes_file) if request.notes_file else None
     with claimed(workspace, run_id), staging(workspace) as folder:
         reader_for(request.run, directory_name=original_name, name=request.reader)
-        files = _taken(request, folder)
-        source = folder if request.artifacts == "copy" else request.run
-        run = ingest(source, run_id=run_id, directory_name=original_name, reader=request.reader)
-        if request.artifacts == "reference" and hash_in_place(request.run) != files:
-            raise RunUnreadable(f"{request.run} changed while it was read; preserve it when it is finished")
+        taken = take(
+            request.run,
+            folder,
+            storage=request.artifacts,
+            reference_over=request.reference_over,
+            snapshot=request.snapshot,
+        )
+        run = _ingested(request, taken, folder, run_id, original_name)
         parquet, num_rows = outcomes_to_parquet(run.outcomes) if run.outcomes else (None, 0)
-        facts = _sealed(request, run.facts, files, _outcomes_reference(run_id, parquet, num_rows))
+        facts = _sealed(request, run.facts, taken, _outcomes_reference(run_id, parquet, num_rows))
         manifest = Manifest.sealing(facts, _with_relation(notes or run.notes, request, run, workspace))
-        if request.artifacts == "copy":
-            publish_files(workspace, run_id, folder)
-        publish_records(workspace, run_id, outcomes=parquet, manifest=manifest.to_json())
+        files = [file for file in taken.files if taken.storage[file.path] != "reference"]
+        may_share = request.artifacts == "copy"
+        new = finish_staging(workspace, folder, files, may_share=may_share) if files else {}
+        text = manifest.to_json()
+        publish(workspace, run_id, folder if files else None, outcomes=parquet, manifest=text, new=new)
     return manifest
+
+
+def _ingested(
+    request: PreserveRequest, taken: TakenRun, folder: Path, run_id: str, original_name: str
+) -> IngestedRun:
+    if request.artifacts == "reference":
+        run = ingest(request.run, run_id=run_id, directory_name=original_name, reader=request.reader)
+    else:
+        with completed_by_links(request.run, folder, taken):
+            run = ingest(folder, run_id=run_id, directory_name=original_name, reader=request.reader)
+    if "reference" in taken.storage.values() and listing_of(request.run) != taken.listing:
+        raise RunUnreadable(f"{request.run} changed while it was read; preserve it when it is finished")
+    return run
 
 
 def note(workspace: Workspace, run_id: str, *, change: Callable[[Notes], Notes]) -> Manifest:
@@ -145,12 +166,6 @@ def _no_such_run(workspace: Workspace, run: Path) -> Exception:
     )
 
 
-def _taken(request: PreserveRequest, folder: Path) -> tuple[StagedFile, ...]:
-    if request.artifacts == "copy":
-        return stage_copies(request.run, folder)
-    return hash_in_place(request.run)
-
-
 def _outcomes_reference(run_id: str, parquet: bytes | None, num_rows: int) -> OutcomesReference | None:
     if parquet is None:
         return None
@@ -159,17 +174,44 @@ def _outcomes_reference(run_id: str, parquet: bytes | None, num_rows: int) -> Ou
 
 
 def _sealed(
-    request: PreserveRequest, facts: RunFacts, files: Sequence[StagedFile], outcomes: OutcomesReference | None
+    request: PreserveRequest, facts: RunFacts, taken: TakenRun, outcomes: OutcomesReference | None
 ) -> SealedFacts:
+    has_references = "reference" in taken.storage.values()
+    left_out = tuple(
+        MissingArtifact(path=left.path, role="other", evidence=None, reason=left.why)
+        for left in taken.left_out
+    )
+    said = dict(facts) | {"missing_artifacts": facts.missing_artifacts + left_out}
+    snapshot = _snapshot(taken)
+    if snapshot is not None:
+        said["status"] = _still_going(facts.status)
     return SealedFacts(
-        **dict(facts),
-        artifacts=tuple(_artifact(file, request.artifacts) for file in files),
-        artifacts_location=request.artifacts_location if request.artifacts == "reference" else None,
+        **said,
+        artifacts=tuple(_artifact(file, taken.storage[file.path]) for file in taken.files),
+        artifacts_location=request.artifacts_location if has_references else None,
         outcomes=outcomes,
+        snapshot=snapshot,
     )
 
 
-def _artifact(file: StagedFile, storage: Literal["copy", "reference"]) -> Artifact:
+def _snapshot(taken: TakenRun) -> Snapshot | None:
+    if taken.being_written is None:
+        return None
+    growing = tuple(
+        GrowingFile(path=cut.path, kept_bytes=cut.kept_bytes, seen_bytes=cut.seen_bytes)
+        for cut in taken.being_written
+    )
+    return Snapshot(taken_at=now(), growing=growing)
+
+
+def _still_going(status: StatusFact) -> StatusFact:
+    """Return *status* with the reason that its log ends where it does: nobody cut it off but us."""
+    if status.value != "truncated":
+        return status
+    return status.model_copy(update={"reason": "a snapshot of a run that was still being written"})
+
+
+def _artifact(file: StagedFile, storage: Storage) -> Artifact:
     return Artifact.model_validate(
         {
             "path": file.path,

@@ -28,6 +28,13 @@ VERBS = (
     "explain",
     "table",
     "readme",
+    "verify",
+    "gc",
+    "pack",
+    "unpack",
+    "push",
+    "pull",
+    "schema",
 )
 runner = CliRunner()
 

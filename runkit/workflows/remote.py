@@ -1,0 +1,196 @@
+"""``push`` and ``pull``: runs to and from an archive behind a URL; the manifest comes last, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runkit.archive.hashing import FileDigest, file_digest
+from runkit.archive.reading import read_manifest, run_ids
+from runkit.archive.receiving import OpenArtifact, SealedRun, check_artifacts, receive, sealed_run
+from runkit.archive.remote import RemoteArchive
+from runkit.archive.workspace import Workspace
+from runkit.errors import AlreadyExists, RunUnreadable, UnknownName
+from runkit.records.manifest import Artifact, Manifest
+
+
+@dataclass(frozen=True)
+class PushReport:
+    """What went to the other side."""
+
+    pushed: tuple[str, ...]
+    already_there: tuple[str, ...]
+    """Runs that were there with the same seal; files that it lacked were sent."""
+    other_notes: tuple[str, ...]
+    """Those of :attr:`already_there` whose notes differ and were left as they are."""
+    num_files: int
+    """Files that were sent."""
+    num_bytes: int
+    num_not_sent: int
+    """Files by reference that were not at hand."""
+
+
+@dataclass(frozen=True)
+class PullReport:
+    """What came from the other side."""
+
+    taken: tuple[str, ...]
+    already_here: tuple[str, ...]
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class RemoteReport:
+    """What was read on the other side."""
+
+    num_runs: int
+    num_bytes: int
+    damaged: tuple[str, ...]
+    """A sentence for each run that is not what was sealed."""
+
+
+def push(
+    workspace: Workspace,
+    url: str,
+    chosen: Sequence[str] = (),
+    *,
+    references: Path | None = None,
+    replace_notes: bool = False,
+) -> PushReport:
+    """Send the runs *chosen*, or all, to the archive at *url*.
+
+    Args:
+        references: Folder with the run directories of artifacts kept by reference, which are then sent too.
+        replace_notes: Let our notes replace those of a run that is there with the same seal.
+    Raises:
+        AlreadyExists: A run is there with another seal.
+        RunUnreadable: A file of ours is not what was sealed; its run has no manifest there.
+        StorageFailed: The other side refused.
+    """
+    remote = RemoteArchive(url)
+    there = frozenset(remote.run_ids())
+    manifests = [read_manifest(workspace, run_id) for run_id in sorted(set(chosen) or run_ids(workspace))]
+    texts = {run.run_id: remote.manifest(run.run_id) for run in manifests if run.run_id in there}
+    for manifest in manifests:
+        if manifest.run_id in texts:
+            _check_same_seal(manifest, texts[manifest.run_id], remote)
+    sent: list[FileDigest] = []
+    num_not_sent, other_notes = 0, []
+    for manifest in manifests:
+        for artifact in manifest.sealed.artifacts:
+            path = _place(workspace, manifest.run_id, artifact, references)
+            if path is None:
+                num_not_sent += not remote.has_object(artifact.sha256, artifact.size_bytes)
+            elif not remote.has_object(artifact.sha256, artifact.size_bytes):
+                _send(remote, path, artifact)
+                sent.append(FileDigest(artifact.sha256, artifact.size_bytes))
+        text = workspace.manifest_path(manifest.run_id).read_bytes()
+        differs = texts.get(manifest.run_id, text) != text
+        if manifest.run_id not in there and manifest.sealed.outcomes is not None:
+            remote.put_outcomes(manifest.run_id, _outcomes(workspace, manifest))
+        if manifest.run_id not in there or (differs and replace_notes):
+            remote.put_manifest(manifest.run_id, text)
+        elif differs:
+            other_notes.append(manifest.run_id)
+    return PushReport(
+        pushed=tuple(run.run_id for run in manifests if run.run_id not in there),
+        already_there=tuple(texts),
+        other_notes=tuple(other_notes),
+        num_files=len(sent),
+        num_bytes=sum(digest.size_bytes for digest in sent),
+        num_not_sent=num_not_sent,
+    )
+
+
+def pull(workspace: Workspace, url: str, chosen: Sequence[str] = ()) -> PullReport:
+    """Take the runs *chosen*, or all, from the archive at *url*; files by reference stay there.
+
+    Raises:
+        UnknownName: There is no such run.
+        AlreadyExists: The archive here has the run with another seal.
+        RunUnreadable: What came is not what was sealed; the run was not taken in.
+    """
+    remote = RemoteArchive(url)
+    taken, already, num_bytes = [], [], 0
+    for run_id in _wanted(remote, chosen):
+        run = _offered(remote, run_id)
+        if run_id in run_ids(workspace):
+            _check_same_seal(read_manifest(workspace, run_id), run.text, remote)
+            already.append(run_id)
+            continue
+        receive(workspace, run, _opener(remote))
+        taken.append(run_id)
+        num_bytes += sum(one.size_bytes for one in run.manifest.sealed.artifacts if one.is_here)
+    return PullReport(tuple(taken), tuple(already), num_bytes)
+
+
+def verify_remote(url: str, chosen: Sequence[str] = ()) -> RemoteReport:
+    """Read every byte of the runs *chosen*, or of all, at *url*, and compare with what was sealed."""
+    remote = RemoteArchive(url)
+    wanted = _wanted(remote, chosen)
+    damaged, num_bytes = [], 0
+    for run_id in wanted:
+        try:
+            num_bytes += check_artifacts(_offered(remote, run_id), _opener(remote))
+        except RunUnreadable as error:
+            damaged.append(str(error).replace("; nothing was taken", ""))
+    return RemoteReport(len(wanted), num_bytes, tuple(damaged))
+
+
+def _wanted(remote: RemoteArchive, chosen: Sequence[str]) -> tuple[str, ...]:
+    there = remote.run_ids()
+    for run_id in chosen:
+        if run_id not in there:
+            raise UnknownName.among(f"run at {remote.url}", run_id, there)
+    return tuple(sorted(set(chosen))) or there
+
+
+def _offered(remote: RemoteArchive, run_id: str) -> SealedRun:
+    origin = f"{remote.url}/manifests/{run_id}.json"
+    run = sealed_run(remote.manifest(run_id), origin=origin, read_outcomes=lambda: remote.outcomes(run_id))
+    if run.manifest.run_id != run_id:
+        raise RunUnreadable(f"{origin} says that it is run {run.manifest.run_id!r}; nothing was taken")
+    return run
+
+
+def _opener(remote: RemoteArchive) -> OpenArtifact:
+    return lambda artifact: remote.opened_object(artifact.sha256)
+
+
+def _check_same_seal(manifest: Manifest, text: bytes, remote: RemoteArchive) -> None:
+    other = Manifest.parse(text, origin=f"{remote.url}/manifests/{manifest.run_id}.json")
+    if other.seal != manifest.seal:
+        raise AlreadyExists(
+            f"run {manifest.run_id!r} is at {remote.url} with another seal; preserved runs never change, so "
+            "use another URL or another workspace"
+        )
+
+
+def _place(workspace: Workspace, run_id: str, artifact: Artifact, references: Path | None) -> Path | None:
+    if artifact.is_here:
+        return workspace.preserved_path(run_id) / artifact.path
+    path = references / run_id / artifact.path if references is not None else None
+    return path if path is not None and path.is_file() else None
+
+
+def _send(remote: RemoteArchive, path: Path, artifact: Artifact) -> None:
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        raise RunUnreadable(f"{path} cannot be read: {error.strerror}; it was not sent") from error
+    if found.sha256 != artifact.sha256:
+        raise RunUnreadable(f"{path} is not what was sealed, so it was not sent; see `runkit verify`")
+    remote.put_object(path, artifact.sha256, artifact.size_bytes)
+
+
+def _outcomes(workspace: Workspace, manifest: Manifest) -> bytes:
+    path = workspace.outcomes_path(manifest.run_id)
+    named = manifest.sealed.outcomes
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        raise RunUnreadable(f"{path} cannot be read: {error.strerror}; it was not sent") from error
+    if named is None or found.sha256 != named.sha256:
+        raise RunUnreadable(f"{path} is not what was sealed, so it was not sent; see `runkit verify`")
+    return path.read_bytes()

@@ -1,0 +1,85 @@
+"""``verify``: does every preserved byte still hash to what was sealed? Judges nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runkit.archive.observing import observe_runs
+from runkit.archive.reading import read_manifests
+from runkit.archive.reading import run_ids as preserved_ids
+from runkit.archive.workspace import Workspace
+from runkit.checks.integrity import disk_findings, rightly_named, sealed_findings, unreadable_manifest
+from runkit.errors import UnknownName
+from runkit.records.finding import Finding
+from runkit.records.observation import FileObservation, RunObservation
+
+_OF_BYTES = frozenset({"RK101", "RK102", "RK103", "RK104", "RK105", "RK106"})
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was read, and where it is not what was sealed."""
+
+    findings: tuple[Finding, ...]
+    """Sorted by run, then by place."""
+    num_runs: int
+    num_files: int
+    """Files of which every byte was read, outcomes included."""
+    num_bytes: int
+    num_not_checked: int
+    """Artifacts by reference that were not at hand."""
+
+
+def verify(
+    workspace: Workspace,
+    run_ids: Sequence[str] = (),
+    *,
+    references: Path | None = None,
+    jobs: int | None = None,
+) -> VerifyReport:
+    """Hash every file of the runs *run_ids*, or of all, and compare.
+
+    Files that share their bytes on the disk are read once.
+
+    Args:
+        references: Folder that holds the run directories of artifacts kept by reference.
+        jobs: Files that are hashed at once; None: one a core.
+    Raises:
+        UnknownName: *run_ids* names a run that has no manifest.
+    """
+    files = preserved_ids(workspace)
+    for run_id in run_ids:
+        if run_id not in files:
+            way_out = "`runkit list` shows the preserved runs"
+            raise UnknownName.among("preserved run", run_id, files, way_out=way_out)
+    wanted = frozenset(run_ids or files)
+    folder = read_manifests(workspace)
+    unreadable = {bad.path.removesuffix(".json") for bad in folder.unreadable}
+    named = rightly_named(folder.manifests, [name for name in files if name not in unreadable])
+    chosen = [manifest for manifest in named.manifests if manifest.run_id in wanted]
+    seen = observe_runs(workspace, chosen, references=references, jobs=jobs or os.cpu_count() or 1)
+    findings = [unreadable_manifest(bad.path, bad.message) for bad in folder.unreadable] + list(
+        named.findings
+    )
+    for manifest, observation in zip(chosen, seen, strict=True):
+        findings += [*sealed_findings(manifest), *disk_findings(manifest, observation)]
+    return VerifyReport(
+        findings=tuple(
+            sorted(
+                (one for one in findings if one.rule in _OF_BYTES and one.run_id in wanted),
+                key=lambda one: (one.run_id, one.place, one.rule),
+            )
+        ),
+        num_runs=len(wanted),
+        num_files=sum(len(_hashed(observation)) for observation in seen),
+        num_bytes=sum(found.size_bytes or 0 for observation in seen for found in _hashed(observation)),
+        num_not_checked=sum(observation.num_not_checked for observation in seen),
+    )
+
+
+def _hashed(observation: RunObservation) -> list[FileObservation]:
+    found = [*observation.artifacts.values(), *([observation.outcomes] if observation.outcomes else [])]
+    return [one for one in found if one.sha256 is not None]
