@@ -478,7 +478,7 @@ class Manifest(Record):
             with suppress(ValueError):  # what is no JSON is told by the parser below
                 document = json.loads(text)
                 if isinstance(document, dict) and document.get("format") != CURRENT_FORMAT:
-                    return super().from_mapping(migrated(document, origin=origin), origin=origin)
+                    text = json.dumps(migrated(document, origin=origin))
         return super().parse(text, origin=origin)
 
     @classmethod
