@@ -237,7 +237,7 @@ def startup_rows(scratch: Path, rounds: int) -> Iterator[Row]:
 
 
 def many_manifests(folder: Path, count: int, template: Path) -> Path:
-    """Make an archive of *count* runs with the manifest *template*, each related to the one before."""
+    """Make an archive of *count* runs with the manifest *template*, related in a tree."""
     sys.path.insert(0, str(ROOT))
     from runkit.archive.workspace import Workspace
     from runkit.records.manifest import Manifest, Relation
@@ -249,7 +249,7 @@ def many_manifests(folder: Path, count: int, template: Path) -> Path:
     for number in range(count):
         run_id = f"run{number:05}"
         facts = sample.sealed.model_copy(update={"run_id": run_id, "outcomes": None})
-        relations = (Relation(kind="follows", run_id=f"run{number - 1:05}"),) if number else ()
+        relations = (Relation(kind="follows", run_id=f"run{number // 10:05}"),) if number else ()
         notes = sample.notes.model_copy(update={"relations": relations})
         workspace.manifest_path(run_id).write_text(Manifest.sealing(facts, notes).to_json())
     return workspace.root

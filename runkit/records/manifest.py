@@ -191,7 +191,7 @@ class Configuration(GrownRecord):
     inert: TextMap
     """Keys that changed nothing in this run, each with the reason."""
     evidence: Evidence
-    automatic: TextMap = EMPTY
+    automatic: TextMap = Field(default_factory=lambda: EMPTY)
     """Keys that were chosen for the person, each with value and reason."""
 
     @model_validator(mode="after")
@@ -532,7 +532,7 @@ class Manifest(Record):
             with suppress(ValueError):  # what is no JSON is told by the parser below
                 document = json.loads(text)
                 if isinstance(document, dict) and document.get("format") != CURRENT_FORMAT:
-                    return super().from_mapping(migrated(document, origin=origin), origin=origin)
+                    text = json.dumps(migrated(document, origin=origin))
         return super().parse(text, origin=origin)
 
     @classmethod

@@ -184,12 +184,12 @@ def test_a_torn_dump_is_preserved_with_the_number_of_bad_rows(
     assert (final.n, final.num_unreadable_rows) == (3, 1)
 
 
-def test_a_link_in_the_run_is_refused_by_name(workspace: Workspace, cluster_run: Path) -> None:
+def test_a_link_in_the_run_is_left_out_and_listed(workspace: Workspace, cluster_run: Path) -> None:
     (cluster_run / "secret").symlink_to("/etc")
-    with pytest.raises(RunUnreadable, match=r"'secret' in .* is a link or a special file"):
-        preserve(workspace, PreserveRequest(cluster_run))
-    assert run_ids(workspace) == ()
-    assert list(workspace.preserved_runs.iterdir()) == []
+    manifest = preserve(workspace, PreserveRequest(cluster_run))
+    left_out = [(one.path, one.reason) for one in manifest.sealed.missing_artifacts if one.role == "other"]
+    assert left_out == [("secret", "a link to '/etc'; links are neither followed nor kept")]
+    assert not (workspace.preserved_path(RUN_ID) / "secret").is_symlink()
 
 
 def test_a_missing_run_is_answered_with_the_nearest_one(workspace: Workspace) -> None:
