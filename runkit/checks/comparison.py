@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from runkit.records.manifest import Manifest
 from runkit.records.record import Record, Scalar, canonical_json
+from runkit.records.schema import settings_in_effect
 
 SEED_KEYS = frozenset({"seed"})
 """Last parts of keys that choose a random draw and no method."""
@@ -75,15 +76,18 @@ def is_named(key: str, factor: str) -> bool:
 def effective_difference(manifest: Manifest, control: Manifest) -> EffectiveDifference:
     """Return what *manifest* really changes with respect to *control*.
 
-    A number is the same number however it is written; a truth value is no number. A key that is absent
-    because it became inert is a consequence and not a change. Models and data count when they are
+    A number is the same number however it is written; a truth value is no number. A key that is younger than
+    one of the runs is filled in with what it means that it is absent. A key that is absent because it became
+    inert is a consequence and not a change. Models and data count when they are
     recorded on both sides.
     """
     changed: list[KeyDifference] = []
     consequences: list[KeyDifference] = []
     here, there = manifest.sealed.configuration, control.sealed.configuration
     if here.effective_digest != there.effective_digest:
-        for difference in _settings_changed(here.effective, there.effective):
+        for difference in _settings_changed(
+            settings_in_effect(manifest.sealed), settings_in_effect(control.sealed)
+        ):
             became_inert = (difference.key in here.inert) != (difference.key in there.inert)
             is_absent = NOT_SET in (difference.value, difference.control_value)
             (consequences if became_inert and is_absent else changed).append(difference)

@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from runkit.errors import RecordInvalid, StorageFailed, UnknownName, UsageError
+from runkit.records.schema import IMPLIED
 
 Scalar = bool | int | float | str
 Flat = dict[str, Scalar]
@@ -450,30 +451,6 @@ def digest(config: TrainConfig) -> str:
     )
     return hashlib.sha256(text.encode()).hexdigest()
 
-
-IMPLIED: Mapping[str, Scalar] = {
-    "prompt.injection": "prepend",
-    "source_align.kind": "none",
-    "source_align.trainable": True,
-    "bridge.kind": "dit",
-    "sampler.method": "euler",
-    "sampler.guidance": 1.0,
-    "sampler.condition_drop": 0.1,
-    "loss.prompt_alignment_mode": "mse",
-    "loss.kl_weight": 0.0,
-    "loss.info_nce_weight": 0.0,
-    "loss.format_weight": 0.0,
-    "loss.decode_weight": 0.0,
-    "loss.decode_every_steps": 10,
-    "loss.teacher": "question",
-}
-"""What it means that a key is absent from an effective configuration.
-
-These keys are younger than runs in archives. At the value here they say what those runs did, so they are
-left out: a configuration has the same digest before and after the key came. They are not inert then (the
-bridge *is* a DiT), and a comparison reports them as changed, not as a consequence, when they differ. A
-value in this table can therefore never change.
-"""
 
 _KINDS_WITHOUT = {
     "resampler": ("reads all source states by cross-attention", "has queries for slots", ()),

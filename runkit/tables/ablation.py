@@ -21,6 +21,7 @@ from runkit.records.cells import (
     Table,
 )
 from runkit.records.finding import Finding
+from runkit.records.schema import settings_in_effect
 from runkit.records.tablespec import FactorColumn, TableRow, TableSpec
 from runkit.stats.proportions import Interval
 from runkit.stats.rounding import percent, percent_interval, points, points_interval, pvalue
@@ -126,11 +127,12 @@ def _sources(spec: TableSpec, row: TableRow, run: ArchivedRun, family: Family) -
 
 def _setting_source(run: ArchivedRun, factor: FactorColumn) -> SettingSource:
     configuration = run.manifest.sealed.configuration
+    settings = settings_in_effect(run.manifest.sealed)
     return SettingSource(
         runs=(run.source,),
         key=factor.key,
-        is_set=factor.key in configuration.effective,
-        value=configuration.effective.get(factor.key),
+        is_set=factor.key in settings,
+        value=settings.get(factor.key),
         evidence=spoken_evidence(configuration.evidence),
     )
 
