@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from runkit.checks.duplicates import equal_dumps
+from runkit.checks.noop import losses_in_common, relative_difference
 from runkit.records.manifest import Evaluation, Hardware, Manifest
 from runkit.records.outcomes import EvaluationOutcomes, RunOutcomes
 from runkit.records.record import Scalar, canonical_json
@@ -205,24 +206,17 @@ def _course(first: Manifest, second: Manifest) -> Iterator[Fact]:
 
 def _losses(first: Manifest, second: Manifest) -> Iterator[Fact]:
     """Yield the first logged loss in common and the first one that differs, or that all are equal."""
-    common = common_losses(first, second)
+    common = losses_in_common(first, second)
     differing = [step for step, (here, there) in common.items() if here != there]
     for step in dict.fromkeys([*list(common)[:1], *differing[:1]]):
         here, there = common[step]
-        apart = abs(here - there) / max(abs(here), abs(there)) if here != there else 0.0
+        apart = relative_difference(here, there)
         remark = f"relative difference {apart:.0e}" if apart else ""
         yield Fact(f"loss at step {step}", _spelled(here), _spelled(there), remark)
     if common:
         num_all = f"all {len(common)}"
         num_equal = f"{len(common) - len(differing)} of {len(common)}" if differing else num_all
         yield Fact("logged losses in common, and how many are equal", num_all, num_equal)
-
-
-def common_losses(first: Manifest, second: Manifest) -> dict[int, tuple[float, float]]:
-    """Return the steps at which both logged a loss, with both losses in nats."""
-    there = dict(zip(second.sealed.training.loss_steps, second.sealed.training.loss_values, strict=False))
-    here = zip(first.sealed.training.loss_steps, first.sealed.training.loss_values, strict=False)
-    return {step: (loss, there[step]) for step, loss in here if step in there}
 
 
 def _evaluations(first: Manifest, second: Manifest) -> Iterator[Fact]:

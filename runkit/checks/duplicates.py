@@ -41,6 +41,11 @@ def equal_dumps(manifest: Manifest, other: Manifest) -> tuple[str, ...]:
     return tuple(artifact.path for artifact in _dumps(manifest) if artifact.sha256 in theirs)
 
 
+def dump_digests(manifest: Manifest) -> dict[str | None, str]:
+    """Return the path of each dump that holds something with its SHA-256."""
+    return {artifact.path: artifact.sha256 for artifact in _dumps(manifest)}
+
+
 def _dumps(manifest: Manifest) -> Iterator[Artifact]:
     """Yield the dumps that hold something; two empty files are no evidence of anything."""
     artifacts = manifest.sealed.artifacts

@@ -13,6 +13,7 @@ from runkit.checks.completion import COMPLETION
 from runkit.checks.integrity import INTEGRITY
 from runkit.checks.lineage import LINEAGE
 from runkit.checks.measurement import MEASUREMENT
+from runkit.checks.names import NAMES
 from runkit.checks.statistics import STATISTICS
 from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import SEVERITIES, Finding
@@ -24,7 +25,7 @@ FOR_ONE_RUN: tuple[Family, ...] = (INTEGRITY, MEASUREMENT, COMPLETION, CODE_STAT
 FOR_ALL_RUNS: tuple[Family, ...] = (BASELINES,)
 """Families of ``validate`` that compare runs."""
 
-FOR_RELATIONS: tuple[Family, ...] = (LINEAGE, STATISTICS)
+FOR_RELATIONS: tuple[Family, ...] = (LINEAGE, NAMES, STATISTICS)
 """Families of ``lineage``."""
 
 EVERY_FAMILY = FOR_ONE_RUN + FOR_ALL_RUNS + FOR_RELATIONS

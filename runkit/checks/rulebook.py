@@ -313,10 +313,13 @@ RULES: tuple[Rule, ...] = (
         name="noop-ablation",
         family="lineage",
         severity="error",
-        summary="An ablation has the same effective configuration as its control.",
+        summary=(
+            "An ablation has the same effective configuration as its control, or the same bytes in all "
+            "that was measured after training began."
+        ),
         why=(
-            "The row's label names a difference that does not exist: an error. Such runs are replicates, "
-            "and what they differ by is noise."
+            "The row's label names a difference that does not exist, or one without any effect: an error. "
+            "Runs of one configuration are replicates, and what they differ by is noise."
         ),
         example=(
             "ablB and ablC of the seed run what phase1 runs: the launch script had no switch for two factors."
@@ -329,7 +332,10 @@ RULES: tuple[Rule, ...] = (
         name="factor-not-in-diff",
         family="lineage",
         severity="error",
-        summary="A declared factor is not among the settings that differ from the control.",
+        summary=(
+            "A declared factor is not among the settings that differ from the control, or a declared swap "
+            "does not exchange the models."
+        ),
         why="The row would be explained by a setting that did not change: an error.",
         example="Declared: bridge.conditioning. Differing: loss.flow_weight.",
         way_out="Correct the factors in the notes, or repeat the run with the factor changed.",
@@ -340,7 +346,10 @@ RULES: tuple[Rule, ...] = (
         name="confounded-ablation",
         family="lineage",
         severity="warning",
-        summary="More settings differ from the control than the declared factor.",
+        summary=(
+            "More settings differ from the control than the declared factor; or more than the seed from a "
+            "run that is replicated; or more than the two models from a run that is swapped."
+        ),
         why=(
             "The number stands, but it cannot be put down to one factor: a warning for settings that "
             "nobody declared, a note where several factors are declared together."
@@ -396,7 +405,8 @@ RULES: tuple[Rule, ...] = (
         family="lineage",
         severity="warning",
         summary=(
-            "An ablation and its control differ in items, number of samples, world size or global batch."
+            "A run and the run that it is compared with differ in items, split, evaluated weights, noise, "
+            "training samples, world size or global batch."
         ),
         why="Both numbers are true, and their difference has a second cause: a warning.",
         example=(
@@ -425,9 +435,12 @@ RULES: tuple[Rule, ...] = (
         severity="warning",
         summary="The name of a run contradicts its configuration.",
         why="Names travel into papers, configurations do not: a warning.",
-        example="A run called softonly that used soft_plus_text.",
-        way_out="Give the run a title in its notes that says what it is.",
-        checked_by=None,
+        example=(
+            "The folder of ablB is called ablB_kl_only; its configuration has an InfoNCE weight of 0.05 and "
+            "a flow weight of 0.1."
+        ),
+        way_out="Give the run a title that says what it is, and waive this with the reason.",
+        checked_by="lineage",
     ),
     Rule(
         code="RK410",
