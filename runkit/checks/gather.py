@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 
 from runkit.checks.baselines import BASELINES
+from runkit.checks.claims import CLAIMS
 from runkit.checks.catalogue import RULES, found
 from runkit.checks.code_state import CODE_STATE
 from runkit.checks.completion import COMPLETION
@@ -25,7 +26,7 @@ FOR_ONE_RUN: tuple[Family, ...] = (INTEGRITY, MEASUREMENT, COMPLETION, CODE_STAT
 FOR_ALL_RUNS: tuple[Family, ...] = (BASELINES,)
 """Families of ``validate`` that compare runs."""
 
-FOR_RELATIONS: tuple[Family, ...] = (LINEAGE, NAMES, STATISTICS)
+FOR_RELATIONS: tuple[Family, ...] = (LINEAGE, NAMES, STATISTICS, CLAIMS)
 """Families of ``lineage``."""
 
 EVERY_FAMILY = FOR_ONE_RUN + FOR_ALL_RUNS + FOR_RELATIONS
@@ -42,7 +43,7 @@ def gather(archive: ArchiveView, families: Iterable[Family] = EVERY_FAMILY) -> t
     families = tuple(families)
     judged = frozenset[str]().union(*(family.rules for family in families))
     if not archive.outcomes:
-        judged -= {"RK201", "RK206", "RK501"}
+        judged -= {"RK201", "RK206", "RK501", "RK502", "RK504"}
     if not archive.observations:
         judged -= {"RK101", "RK103", "RK106"}
     if not all(seen.rehashed for seen in archive.observations.values()) or not archive.observations:

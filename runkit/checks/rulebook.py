@@ -478,7 +478,7 @@ RULES: tuple[Rule, ...] = (
         why="Emphasis is a claim, and this one is not supported: a warning.",
         example="p = 0.013 in a table of six rows is 0.066 after correction.",
         way_out="Remove the emphasis; `runkit table` prints none that is not supported.",
-        checked_by=None,
+        checked_by="lineage",
     ),
     Rule(
         code="RK503",
@@ -491,7 +491,7 @@ RULES: tuple[Rule, ...] = (
         way_out=(
             "Report the final accuracy, and label the maximum as selected with its number of candidates."
         ),
-        checked_by=None,
+        checked_by="lineage",
     ),
     Rule(
         code="RK504",
@@ -502,7 +502,7 @@ RULES: tuple[Rule, ...] = (
         why="Nothing is false; the reader should know what could not have been found: a note.",
         example="A claim of 3 points with 200 items and 23.5 % discordant ones, which can show 9.4 points.",
         way_out="Measure on more items, or give the minimum detectable effect beside the result.",
-        checked_by=None,
+        checked_by="lineage",
     ),
     Rule(
         code="RK601",
