@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 
 from runkit.checks.baselines import BASELINES
-from runkit.checks.claims import CLAIMS
 from runkit.checks.catalogue import RULES, found
+from runkit.checks.claims import CLAIMS
 from runkit.checks.code_state import CODE_STATE
 from runkit.checks.completion import COMPLETION
 from runkit.checks.integrity import INTEGRITY

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
 
 from runkit.checks.catalogue import found
 from runkit.checks.view import ArchiveView, Family
@@ -18,6 +17,8 @@ _MODES = {"softonly": "soft_only", "softplustext": "soft_plus_text", "softplus":
 
 _POOLS = {"meanpool": "mean", "attnpool": "attn_pool", "crossattention": "cross", "crossattn": "cross"}
 
+_MODE_KEYS = frozenset({"mode", "eval_prompt_mode", "prompt_mode"})
+
 _CONDITIONING_KEYS = ("bridge.conditioning", "dit_pool")
 
 _TERM = re.compile(r"(?:^|[_-])(kl|nce|infonce|flow|format|decode|nll|ce)[_-]?only(?=$|[_-])")
@@ -28,6 +29,9 @@ _NUMBERED = (
     (re.compile(r"(?:^|[_-])seed[_-]?(\d+)(?=$|[_-])"), ("seed",), "seed"),
     (re.compile(r"(?:^|[_-])(\d+)[_-]?gpus?(?=$|[_-])"), ("world_size",), "world size"),
 )
+
+_NO_LETTER = re.compile(r"[^a-z0-9]")
+_TO = re.compile(r"[a-z]{4}[_-]?(?:to|2)[_-]?[a-z]{4}")
 
 _WORDS_OF_MODELS = re.compile(r"[a-z]{4,}")
 _COMMON_WORDS = frozenset({"instruct", "meta", "chat", "base", "model", "pocket"})
@@ -48,65 +52,67 @@ def names_of(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "sealed.run_id", manifest.run_id
     logged = manifest.sealed.provenance.logged_run_directory
     if logged is not None:
-        folder = PurePosixPath(logged).name
+        folder = logged.rstrip("/").rpartition("/")[2]
         if folder != manifest.run_id:
             yield "sealed.provenance.logged_run_directory", folder
 
 
 def contradictions(name: str, manifest: Manifest) -> Iterator[str]:
     """Yield what *name* says against the configuration of its run, as the end of a sentence."""
-    settings = settings_in_effect(manifest.sealed)
     lowered = name.lower()
-    yield from _mode(lowered, settings)
-    yield from _conditioning(lowered, settings)
-    yield from _only_term(lowered, settings)
-    yield from _left_out(lowered, settings)
-    yield from _numbers(lowered, manifest, settings)
-    yield from _direction(lowered, manifest)
-
-
-def _joined(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name)
+    joined = _NO_LETTER.sub("", lowered)
+    mode = next((_MODES[word] for word in _MODES if word in joined), None)
+    pool = next((_POOLS[word] for word in _POOLS if word in joined), None)
+    only = _TERM.search(lowered)
+    # Most names say nothing about their configuration, and then it is not looked at.
+    if mode or pool or only or _WITHOUT.search(lowered) or any(one[0].search(lowered) for one in _NUMBERED):
+        settings = settings_in_effect(manifest.sealed)
+        yield from _mode(mode, settings)
+        yield from _conditioning(pool, settings)
+        yield from _only_term(only.group(1) if only else None, settings)
+        yield from _left_out(lowered, settings)
+        yield from _numbers(lowered, manifest, settings)
+    if _TO.search(lowered):
+        yield from _direction(lowered, manifest)
 
 
 def _last(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def _mode(name: str, settings: Mapping[str, Scalar]) -> Iterator[str]:
-    said = next((mode for word, mode in _MODES.items() if word in _joined(name)), None)
+def _mode(said: str | None, settings: Mapping[str, Scalar]) -> Iterator[str]:
     for key, value in settings.items():
-        if _last(key) in {"mode", "eval_prompt_mode", "prompt_mode"} and value in set(_MODES.values()):
-            if said is not None and said != value:
+        if said is not None and _last(key) in _MODE_KEYS and value in _MODES.values():
+            if said != value:
                 yield f"{said}, the configuration has {key} = {value}"
             return
 
 
-def _conditioning(name: str, settings: Mapping[str, Scalar]) -> Iterator[str]:
-    said = next((pool for word, pool in _POOLS.items() if word in _joined(name)), None)
+def _conditioning(said: str | None, settings: Mapping[str, Scalar]) -> Iterator[str]:
     key = next((key for key in _CONDITIONING_KEYS if key in settings), None)
     if said is not None and key is not None and settings[key] != said:
         yield f"{said}, the configuration has {key} = {settings[key]}"
 
 
-def _only_term(name: str, settings: Mapping[str, Scalar]) -> Iterator[str]:
-    """Yield the loss weights that are not 0 although the name claims one term alone."""
-    match = _TERM.search(name)
-    if match is None:
+def _only_term(term: str | None, settings: Mapping[str, Scalar]) -> Iterator[str]:
+    """Yield the loss weights that are not 0 although the name claims *term* alone.
+
+    The likelihood of the answer is not counted: what is trained without it has no name for that.
+    """
+    if term is None:
         return
-    term = match.group(1)
     others = [
         f"{key} = {value}"
         for key, value in settings.items()
         if _is_weight_of_a_loss(key) and _is_on(value) and term not in re.split(r"[._]", key)
+        if not key.endswith("nll_weight")
     ]
-    others = [other for other in others if "nll_weight" not in other]
     if others:
         yield f"{term} only, the configuration has {', '.join(others)}"
 
 
 def _is_weight_of_a_loss(key: str) -> bool:
-    return key.endswith("_weight")
+    return key.endswith("_weight") and not key.startswith(("optim.", "ema"))
 
 
 def _is_on(value: Scalar) -> bool:
