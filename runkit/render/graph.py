@@ -105,7 +105,8 @@ def svg(graph: Graph) -> str:
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '
         'orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="#555"/></marker></defs>'
     )
-    return "\n".join([head, marker, *body, "</svg>"]) + "\n"
+    ground = f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
+    return "\n".join([head, marker, ground, *body, "</svg>"]) + "\n"
 
 
 def html(graph: Graph, findings: Sequence[tuple[str, str]]) -> str:
