@@ -122,9 +122,9 @@ def peak_sentence(peaks: Sequence[PeakSource]) -> str | None:
     splits = " and ".join(sorted({peak.split for peak in peaks}))
     return (
         f"Peak: the largest of K evaluations during training on the {splits} split, in %, after @ its step. "
-        "It was selected on the items that it is measured on, so it is too high on average and is no result at "
-        "a fixed step; after the arrow (corr.) is what such a choice scores on items that it was not made on, "
-        "from 2,000 bootstrap resamples."
+        "It was selected on the items that it is measured on, so it is too high on average and is no result "
+        "at a fixed step; after the arrow (corr.) is what such a choice scores on items that it was not made "
+        "on, from 2,000 bootstrap resamples."
     )
 
 
