@@ -16,11 +16,12 @@ from runkit.checks.lineage import LINEAGE
 from runkit.checks.measurement import MEASUREMENT
 from runkit.checks.names import NAMES
 from runkit.checks.statistics import STATISTICS
+from runkit.checks.unseeded import UNSEEDED
 from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import SEVERITIES, Finding
 from runkit.records.manifest import Manifest
 
-FOR_ONE_RUN: tuple[Family, ...] = (INTEGRITY, MEASUREMENT, COMPLETION, CODE_STATE)
+FOR_ONE_RUN: tuple[Family, ...] = (INTEGRITY, MEASUREMENT, COMPLETION, UNSEEDED, CODE_STATE)
 """Families that look at each run by itself, so that runs can be read one after the other."""
 
 FOR_ALL_RUNS: tuple[Family, ...] = (BASELINES,)
@@ -43,7 +44,7 @@ def gather(archive: ArchiveView, families: Iterable[Family] = EVERY_FAMILY) -> t
     families = tuple(families)
     judged = frozenset[str]().union(*(family.rules for family in families))
     if not archive.outcomes:
-        judged -= {"RK201", "RK206", "RK501", "RK502", "RK504"}
+        judged -= {"RK201", "RK206", "RK501", "RK502", "RK504", "RK505"}
     if not archive.observations:
         judged -= {"RK101", "RK103", "RK106"}
     if not all(seen.rehashed for seen in archive.observations.values()) or not archive.observations:

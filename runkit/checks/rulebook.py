@@ -505,6 +505,21 @@ RULES: tuple[Rule, ...] = (
         checked_by="lineage",
     ),
     Rule(
+        code="RK505",
+        name="unseeded-evaluation",
+        family="statistics",
+        severity="warning",
+        summary="The last weights gave other answers when measured again, and noise was not seeded.",
+        why=(
+            "A difference between two such evaluations is read as a recovery or a degradation of the model: "
+            "a "
+            "warning where it is significant, a note where answers changed and the score hardly did."
+        ),
+        example="ablB of the seed: 135 of 200 at step 2000, 125 in the final evaluation, p = 0.04.",
+        way_out="Seed the noise of evaluations, or give the spread of repeats beside the score.",
+        checked_by="validate",
+    ),
+    Rule(
         code="RK601",
         name="contradicted-prose",
         family="documents",

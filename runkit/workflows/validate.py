@@ -20,7 +20,7 @@ from runkit.records.manifest import Manifest
 from runkit.records.observation import RunObservation
 from runkit.records.outcomes import RunOutcomes
 
-_NEEDS_BYTES = frozenset({"RK102", "RK201", "RK206"})
+_NEEDS_BYTES = frozenset({"RK102", "RK201", "RK206", "RK505"})
 """Rules that are not judged in full while bytes are not hashed."""
 
 

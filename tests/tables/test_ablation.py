@@ -480,3 +480,11 @@ def test_open_warnings_are_marked_in_their_row(runs: dict[str, ArchivedRun]) -> 
     assert marked["control"] == ()
     note = next(note for note in printed.notes if note.mark == marked["mean"][-1])
     assert note.text == "Open warnings: RK206, RK409 (`runkit explain CODE` says what each one is)."
+
+
+def test_a_peak_is_explained_with_what_it_is_worth(table: Table) -> None:
+    lines = explain(table, "16 tokens", "peak").lines
+    assert any(
+        line.startswith("chosen on resampled items and scored on the others: 0.63") and "p " in line
+        for line in lines
+    )
