@@ -71,6 +71,10 @@ def test_the_findings_on_the_cluster_runs_are_these() -> None:
         ("phase2_swap_20251118_213543", "RK208"): 1,
         ("phase2_swap_20251118_213543", "RK301"): 1,
         ("phase2_swap_20251118_213543", "RK303"): 1,
+        ("phase1_full_20251116_201212", "RK505"): 1,
+        ("ablB_20251116_234242", "RK505"): 1,
+        ("ablC_20251117_013909", "RK505"): 1,
+        ("phase2_swap_20251118_192955", "RK505"): 1,
     }
 
 
@@ -83,6 +87,9 @@ def test_two_rows_of_the_cluster_ablation_are_no_ablations() -> None:
         ("ablC_20251117_013909", "RK501"): 1,
         ("ablB_20251116_234242", "RK406"): 1,
         ("ablC_20251117_013909", "RK406"): 2,
+        ("ablB_20251116_234242", "RK409"): 1,
+        ("phase2_swap_20251118_192955", "RK403"): 1,
+        ("phase2_swap_20251118_192955", "RK407"): 1,
     }
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 from runkit.archive.outcomes_file import outcomes_from_parquet
 from runkit.archive.workspace import Workspace
 from runkit.errors import RecordInvalid, UnknownName
 from runkit.records.manifest import Manifest
 from runkit.records.outcomes import RunOutcomes
+from runkit.records.projection import projection_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class ManifestFolder:
 
 def run_ids(workspace: Workspace) -> tuple[str, ...]:
     """Return the ids of all runs that have a manifest, sorted."""
-    return tuple(sorted(path.stem for path in workspace.manifests.glob("*.json")))
+    return tuple(sorted(name.removesuffix(".json") for name in _manifest_names(workspace)))
 
 
 def read_manifest(workspace: Workspace, run_id: str) -> Manifest:
@@ -79,6 +82,38 @@ def _without_collecting_cycles() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def read_projections(workspace: Workspace) -> ManifestFolder:
+    """Return what relations are judged by of all manifests, much faster than :func:`read_manifests`.
+
+    What stands in the place of a manifest has its names and fewer fields. A manifest that lacks one of them
+    is read in full, for the reason; one that is wrong in another field is not noticed.
+    """
+    manifests: list[Manifest] = []
+    unreadable = []
+    folder = str(workspace.manifests)
+    for name in sorted(_manifest_names(workspace)):
+        try:
+            with open(f"{folder}/{name}", "rb") as file:  # noqa: PTH123 - ten thousand paths take half a second
+                text = file.read()
+            # A projection answers to every name that the checks of relations ask a manifest for.
+            projection = cast("Manifest | None", projection_of(text))
+            manifests.append(projection or Manifest.parse(text, origin=f"manifests/{name}"))
+        except RecordInvalid as error:
+            unreadable.append(UnreadableManifest(name, str(error)))
+        except OSError as error:
+            message = f"manifests/{name} cannot be read: {error.strerror}"
+            unreadable.append(UnreadableManifest(name, message))
+    return ManifestFolder(tuple(manifests), tuple(unreadable))
+
+
+def _manifest_names(workspace: Workspace) -> list[str]:
+    try:
+        with os.scandir(workspace.manifests) as entries:
+            return [entry.name for entry in entries if entry.name.endswith(".json")]
+    except FileNotFoundError:
+        return []
 
 
 def read_outcomes(workspace: Workspace, manifest: Manifest) -> RunOutcomes:

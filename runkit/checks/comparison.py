@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from runkit.records.manifest import Manifest
 from runkit.records.record import Record, Scalar, canonical_json
+from runkit.records.schema import settings_in_effect
 
 SEED_KEYS = frozenset({"seed"})
 """Last parts of keys that choose a random draw and no method."""
@@ -75,15 +76,16 @@ def is_named(key: str, factor: str) -> bool:
 def effective_difference(manifest: Manifest, control: Manifest) -> EffectiveDifference:
     """Return what *manifest* really changes with respect to *control*.
 
-    A number is the same number however it is written; a truth value is no number. A key that is absent
-    because it became inert is a consequence and not a change. Models and data count when they are
+    A number is the same number however it is written; a truth value is no number. A key that is younger than
+    one of the runs is filled in with what it means that it is absent. A key that is absent because it became
+    inert is a consequence and not a change. Models and data count when they are
     recorded on both sides.
     """
     changed: list[KeyDifference] = []
     consequences: list[KeyDifference] = []
     here, there = manifest.sealed.configuration, control.sealed.configuration
     if here.effective_digest != there.effective_digest:
-        for difference in _settings_changed(here.effective, there.effective):
+        for difference in _settings_changed(*_filled(manifest, control)):
             became_inert = (difference.key in here.inert) != (difference.key in there.inert)
             is_absent = NOT_SET in (difference.value, difference.control_value)
             (consequences if became_inert and is_absent else changed).append(difference)
@@ -103,17 +105,22 @@ def is_noop(manifest: Manifest, control: Manifest) -> bool:
     return effective_difference(manifest, control).is_empty
 
 
+def _filled(manifest: Manifest, control: Manifest) -> tuple[Mapping[str, Scalar], Mapping[str, Scalar]]:
+    """Return the effective settings of both, with keys that are younger than a run at their meaning."""
+    here, there = manifest.sealed, control.sealed
+    if here.configuration.effective.keys() == there.configuration.effective.keys():
+        return here.configuration.effective, there.configuration.effective
+    return settings_in_effect(here), settings_in_effect(there)
+
+
 def _settings_changed(here: Mapping[str, Scalar], there: Mapping[str, Scalar]) -> Iterator[KeyDifference]:
-    candidates = {key for key, value in here.items() if not _is_same(value, there.get(key, _ABSENT))}
+    candidates = {key for key, value in here.items() if (other := there.get(key, _ABSENT)) is not value
+                  and not (value == other and type(value) is type(other))}  # fmt: skip
     candidates |= there.keys() - here.keys()
     for key in sorted(candidates):
         value, control_value = _spelled(here, key), _spelled(there, key)
         if value != control_value:
             yield KeyDifference(key, value, control_value)
-
-
-def _is_same(value: Scalar, other: object) -> bool:
-    return value is other or (value == other and type(value) is type(other))
 
 
 def _spelled(effective: Mapping[str, Scalar], key: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 
@@ -41,6 +40,11 @@ def equal_dumps(manifest: Manifest, other: Manifest) -> tuple[str, ...]:
     return tuple(artifact.path for artifact in _dumps(manifest) if artifact.sha256 in theirs)
 
 
+def dump_digests(manifest: Manifest) -> dict[str | None, str]:
+    """Return the path of each dump that holds something with its SHA-256."""
+    return {artifact.path: artifact.sha256 for artifact in _dumps(manifest)}
+
+
 def _dumps(manifest: Manifest) -> Iterator[Artifact]:
     """Yield the dumps that hold something; two empty files are no evidence of anything."""
     artifacts = manifest.sealed.artifacts
@@ -48,11 +52,15 @@ def _dumps(manifest: Manifest) -> Iterator[Artifact]:
 
 
 def _runs_by_dump(archive: ArchiveView) -> dict[str, list[str]]:
-    runs: dict[str, list[str]] = defaultdict(list)
+    """Return each digest that dumps of several runs have, with the runs sorted."""
+    first: dict[str, str] = {}
+    shared: dict[str, list[str]] = {}
     for run_id, manifest in archive.by_id.items():
         for digest in {artifact.sha256 for artifact in _dumps(manifest)}:
-            runs[digest].append(run_id)
-    return runs
+            earlier = first.setdefault(digest, run_id)
+            if earlier != run_id:
+                shared.setdefault(digest, [earlier]).append(run_id)
+    return shared
 
 
 def _pairs(run_ids: list[str]) -> Iterable[tuple[str, str]]:

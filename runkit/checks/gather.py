@@ -9,23 +9,26 @@ from dataclasses import replace
 from runkit.checks.baselines import BASELINES
 from runkit.checks.catalogue import RULES, found
 from runkit.checks.checkpoints import CHECKPOINTS
+from runkit.checks.claims import CLAIMS
 from runkit.checks.code_state import CODE_STATE
 from runkit.checks.completion import COMPLETION
 from runkit.checks.integrity import INTEGRITY
 from runkit.checks.lineage import LINEAGE
 from runkit.checks.measurement import MEASUREMENT
+from runkit.checks.names import NAMES
 from runkit.checks.statistics import STATISTICS
+from runkit.checks.unseeded import UNSEEDED
 from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import SEVERITIES, Finding
 from runkit.records.manifest import Manifest
 
-FOR_ONE_RUN: tuple[Family, ...] = (INTEGRITY, MEASUREMENT, COMPLETION, CHECKPOINTS, CODE_STATE)
+FOR_ONE_RUN: tuple[Family, ...] = (INTEGRITY, MEASUREMENT, COMPLETION, CHECKPOINTS, UNSEEDED, CODE_STATE)
 """Families that look at each run by itself, so that runs can be read one after the other."""
 
 FOR_ALL_RUNS: tuple[Family, ...] = (BASELINES,)
 """Families of ``validate`` that compare runs."""
 
-FOR_RELATIONS: tuple[Family, ...] = (LINEAGE, STATISTICS)
+FOR_RELATIONS: tuple[Family, ...] = (LINEAGE, NAMES, STATISTICS, CLAIMS)
 """Families of ``lineage``."""
 
 EVERY_FAMILY = FOR_ONE_RUN + FOR_ALL_RUNS + FOR_RELATIONS
@@ -45,7 +48,7 @@ def gather(archive: ArchiveView, families: Iterable[Family] = EVERY_FAMILY) -> t
     families = tuple(families)
     judged = frozenset[str]().union(*(family.rules for family in families))
     if not archive.outcomes:
-        judged -= {"RK201", "RK206", "RK501"}
+        judged -= {"RK201", "RK206", "RK501", "RK502", "RK504", "RK505"}
     if not archive.texts:
         judged -= NEED_TEXTS
     if not archive.observations:

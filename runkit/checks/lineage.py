@@ -14,9 +14,11 @@ from runkit.checks.comparison import (
 )
 from runkit.checks.cycles import cycles
 from runkit.checks.duplicates import duplicate_findings, equal_dumps
+from runkit.checks.noop import first_loss_evidence, unchanged_measurement
 from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import Finding
-from runkit.records.manifest import Manifest, Relation
+from runkit.records.manifest import Evaluation, Manifest, Relation
+from runkit.records.record import canonical_json
 
 _ORDERED = ("ablates", "follows", "supersedes")
 """Relations that say which run came first."""
@@ -48,8 +50,14 @@ def _relation_findings(
     if relation.kind != "supersedes" and newer != manifest.run_id:
         message = f"{manifest.run_id} {relation.kind} {relation.run_id}, which {newer} supersedes"
         yield found("RK408", manifest.run_id, place, message)
-    if relation.kind == "ablates" and other is not None and other is not manifest:
+    if other is None or other is manifest:
+        return
+    if relation.kind == "ablates":
         yield from ablation_findings(manifest, other, relation)
+    elif relation.kind == "replicates":
+        yield from _replicate_findings(manifest, other, relation)
+    elif relation.kind == "swaps":
+        yield from _swap_findings(manifest, other, relation)
 
 
 def ablation_findings(manifest: Manifest, control: Manifest, relation: Relation) -> Iterator[Finding]:
@@ -59,9 +67,57 @@ def ablation_findings(manifest: Manifest, control: Manifest, relation: Relation)
         if is_noop(manifest, control):
             yield _noop(manifest, control, relation)
         return
+    unchanged = unchanged_measurement(manifest, control)
+    if unchanged is not None:
+        yield _noop_by_bytes(manifest, control, relation, difference, unchanged)
     yield from _factors_not_changed(manifest, control, relation, difference)
     yield from _confounded(control, manifest.run_id, relation, difference)
     yield from _unlike_conditions(manifest, control, relation, difference)
+
+
+def _replicate_findings(manifest: Manifest, original: Manifest, relation: Relation) -> Iterator[Finding]:
+    """Yield what a declared replicate changes besides the seed."""
+    difference = effective_difference(manifest, original)
+    changed = [one for one in difference.changed if not one.is_seed]
+    if changed:
+        message = (
+            f"{manifest.run_id} is declared as a replicate of {original.run_id} and differs in "
+            f"{_differences(changed)}; expected nothing but the seed"
+        )
+        yield found("RK403", manifest.run_id, place_of(relation), message)
+
+
+def _swap_findings(manifest: Manifest, original: Manifest, relation: Relation) -> Iterator[Finding]:
+    """Yield whether a declared swap exchanges the two models, and what it changes besides."""
+    here, there = _pair_of(manifest), _pair_of(original)
+    if None in here or None in there:
+        return
+    if here != there[::-1]:
+        message = (
+            f"{manifest.run_id} is declared as a swap of {original.run_id}, and its models are not "
+            f"exchanged: {there[0]} to {there[1]} there, {here[0]} to {here[1]} here"
+        )
+        yield found("RK402", manifest.run_id, place_of(relation), message)
+        return
+    models = {canonical_json(name) for name in here}
+    changed = [
+        one
+        for one in effective_difference(manifest, original).changed
+        if {one.value, one.control_value} != models and not one.key.startswith("models.")
+    ]
+    others = [one for one in changed if not one.is_setup and not _is_declared(one, relation)]
+    if others:
+        message = (
+            f"{manifest.run_id} is declared as a swap of {original.run_id} and differs also in "
+            f"{_differences(others)}; expected only the two models to be exchanged"
+        )
+        yield found("RK403", manifest.run_id, place_of(relation), message)
+    yield from _unlike_conditions(manifest, original, relation, effective_difference(manifest, original))
+
+
+def _pair_of(manifest: Manifest) -> tuple[str | None, str | None]:
+    source, target = (manifest.sealed.model(role) for role in ("source", "target"))
+    return (source.name if source else None, target.name if target else None)
 
 
 def place_of(relation: Relation) -> str:
@@ -73,10 +129,23 @@ def _noop(manifest: Manifest, control: Manifest, relation: Relation) -> Finding:
     evidence = [f"effective digest {manifest.sealed.configuration.effective_digest[:12]}… in both"]
     if same := equal_dumps(manifest, control):
         evidence.append(f"byte-identical {_listed(same)}")
+    if losses := first_loss_evidence(manifest, control):
+        evidence.append(losses)
     factors = f" declares {_listed(relation.factors)} and" if relation.factors else ""
     message = (
         f"{manifest.run_id}{factors} has the same effective configuration as its control {control.run_id} "
         f"({'; '.join(evidence)}): they are replicates, not an ablation{_other_code(manifest, control)}"
+    )
+    return found("RK401", manifest.run_id, place_of(relation), message)
+
+
+def _noop_by_bytes(
+    manifest: Manifest, control: Manifest, relation: Relation, difference: EffectiveDifference, evidence: str
+) -> Finding:
+    message = (
+        f"{manifest.run_id} changes {_differences(difference.changed)} against its control "
+        f"{control.run_id}, and nothing that was measured differs: {evidence}; what changed had no "
+        "effect, or one run is a copy of the other"
     )
     return found("RK401", manifest.run_id, place_of(relation), message)
 
@@ -136,6 +205,9 @@ def _unlike_conditions(
 ) -> Iterator[Finding]:
     setup = [one for one in difference.changed if one.is_setup and not _is_declared(one, relation)]
     unlike = [*_unlike_items(manifest, control), *_unlike_setup(setup)]
+    unlike += _unlike_measurement(manifest, control)
+    if any("batch" in one.last_part for one in setup):
+        unlike += _unlike_samples(manifest, control)
     here, there = manifest.sealed.command.world_size, control.sealed.command.world_size
     if not any(one.last_part == "world_size" for one in difference.changed) and None not in (here, there):
         unlike += [f"world size ({there} -> {here})"] if here != there else []
@@ -158,6 +230,34 @@ def _unlike_setup(setup: Sequence[KeyDifference]) -> Iterator[str]:
     for one in setup:
         if NOT_RECORDED not in (one.value, one.control_value):
             yield f"{one.last_part.replace('_', ' ')} ({one.control_value} -> {one.value})"
+
+
+def _unlike_measurement(manifest: Manifest, control: Manifest) -> Iterator[str]:
+    """Yield how the two final evaluations were made differently: split, checkpoint, noise."""
+    here, there = manifest.sealed.evaluation("final"), control.sealed.evaluation("final")
+    if here is None or there is None or not here.n or not there.n:
+        return
+    if here.split != there.split:
+        yield f"the split of the final items ({there.split} -> {here.split})"
+    if "unknown" not in (here.checkpoint, there.checkpoint) and here.checkpoint != there.checkpoint:
+        yield f"the weights that were evaluated ({there.checkpoint} -> {here.checkpoint})"
+    if here.noise_draw != there.noise_draw:
+        yield f"the evaluation noise ({_noise(there)} -> {_noise(here)})"
+
+
+def _noise(evaluation: Evaluation) -> str:
+    return "not seeded" if evaluation.noise_draw is None else f"draw {evaluation.noise_draw}"
+
+
+def _unlike_samples(manifest: Manifest, control: Manifest) -> Iterator[str]:
+    """Yield how many training samples each saw, where both recorded global batch and steps."""
+    here, there = (
+        (run.sealed.configuration.effective.get("global_batch"), run.sealed.training.last_step)
+        for run in (manifest, control)
+    )
+    seen = [batch * steps for batch, steps in (here, there) if type(batch) is int and type(steps) is int]
+    if len(seen) == 2:
+        yield f"the training samples seen ({seen[1]:,} -> {seen[0]:,})"
 
 
 def _superseded_by(archive: ArchiveView) -> dict[str, str]:

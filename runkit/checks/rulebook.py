@@ -316,10 +316,13 @@ RULES: tuple[Rule, ...] = (
         name="noop-ablation",
         family="lineage",
         severity="error",
-        summary="An ablation has the same effective configuration as its control.",
+        summary=(
+            "An ablation has the same effective configuration as its control, or the same bytes in all "
+            "that was measured after training began."
+        ),
         why=(
-            "The row's label names a difference that does not exist: an error. Such runs are replicates, "
-            "and what they differ by is noise."
+            "The row's label names a difference that does not exist, or one without any effect: an error. "
+            "Runs of one configuration are replicates, and what they differ by is noise."
         ),
         example=(
             "ablB and ablC of the seed run what phase1 runs: the launch script had no switch for two factors."
@@ -332,7 +335,10 @@ RULES: tuple[Rule, ...] = (
         name="factor-not-in-diff",
         family="lineage",
         severity="error",
-        summary="A declared factor is not among the settings that differ from the control.",
+        summary=(
+            "A declared factor is not among the settings that differ from the control, or a declared swap "
+            "does not exchange the models."
+        ),
         why="The row would be explained by a setting that did not change: an error.",
         example="Declared: bridge.conditioning. Differing: loss.flow_weight.",
         way_out="Correct the factors in the notes, or repeat the run with the factor changed.",
@@ -343,7 +349,10 @@ RULES: tuple[Rule, ...] = (
         name="confounded-ablation",
         family="lineage",
         severity="warning",
-        summary="More settings differ from the control than the declared factor.",
+        summary=(
+            "More settings differ from the control than the declared factor; or more than the seed from a "
+            "run that is replicated; or more than the two models from a run that is swapped."
+        ),
         why=(
             "The number stands, but it cannot be put down to one factor: a warning for settings that "
             "nobody declared, a note where several factors are declared together."
@@ -399,7 +408,8 @@ RULES: tuple[Rule, ...] = (
         family="lineage",
         severity="warning",
         summary=(
-            "An ablation and its control differ in items, number of samples, world size or global batch."
+            "A run and the run that it is compared with differ in items, split, evaluated weights, noise, "
+            "training samples, world size or global batch."
         ),
         why="Both numbers are true, and their difference has a second cause: a warning.",
         example=(
@@ -428,9 +438,12 @@ RULES: tuple[Rule, ...] = (
         severity="warning",
         summary="The name of a run contradicts its configuration.",
         why="Names travel into papers, configurations do not: a warning.",
-        example="A run called softonly that used soft_plus_text.",
-        way_out="Give the run a title in its notes that says what it is.",
-        checked_by=None,
+        example=(
+            "The folder of ablB is called ablB_kl_only; its configuration has an InfoNCE weight of 0.05 and "
+            "a flow weight of 0.1."
+        ),
+        way_out="Give the run a title that says what it is, and waive this with the reason.",
+        checked_by="lineage",
     ),
     Rule(
         code="RK410",
@@ -468,7 +481,7 @@ RULES: tuple[Rule, ...] = (
         why="Emphasis is a claim, and this one is not supported: a warning.",
         example="p = 0.013 in a table of six rows is 0.066 after correction.",
         way_out="Remove the emphasis; `runkit table` prints none that is not supported.",
-        checked_by=None,
+        checked_by="lineage",
     ),
     Rule(
         code="RK503",
@@ -481,7 +494,7 @@ RULES: tuple[Rule, ...] = (
         way_out=(
             "Report the final accuracy, and label the maximum as selected with its number of candidates."
         ),
-        checked_by=None,
+        checked_by="lineage",
     ),
     Rule(
         code="RK504",
@@ -492,7 +505,22 @@ RULES: tuple[Rule, ...] = (
         why="Nothing is false; the reader should know what could not have been found: a note.",
         example="A claim of 3 points with 200 items and 23.5 % discordant ones, which can show 9.4 points.",
         way_out="Measure on more items, or give the minimum detectable effect beside the result.",
-        checked_by=None,
+        checked_by="lineage",
+    ),
+    Rule(
+        code="RK505",
+        name="unseeded-evaluation",
+        family="statistics",
+        severity="warning",
+        summary="The last weights gave other answers when measured again, and noise was not seeded.",
+        why=(
+            "A difference between two such evaluations is read as a recovery or a degradation of the model: "
+            "a "
+            "warning where it is significant, a note where answers changed and the score hardly did."
+        ),
+        example="ablB of the seed: 135 of 200 at step 2000, 125 in the final evaluation, p = 0.04.",
+        way_out="Seed the noise of evaluations, or give the spread of repeats beside the score.",
+        checked_by="validate",
     ),
     Rule(
         code="RK601",

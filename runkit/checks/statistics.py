@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from runkit.checks.catalogue import found
+from runkit.checks.claims import claiming_runs
 from runkit.checks.comparison import is_noop
 from runkit.checks.lineage import place_of
 from runkit.checks.view import ArchiveView, Family
@@ -27,7 +28,7 @@ SIGNIFICANT_P = 0.05
 def compared_runs(archive: ArchiveView) -> tuple[str, ...]:
     """Return the ids of the runs whose outcomes these checks need, sorted; the others need not be read."""
     replicates = _by_digest(archive)
-    needed = set()
+    needed = set(claiming_runs(archive))
     for manifest, control, _ in _comparisons(archive):
         needed |= {manifest.run_id, control.run_id}
         needed |= set(replicates[control.sealed.configuration.effective_digest])

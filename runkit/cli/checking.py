@@ -17,8 +17,9 @@ from runkit.cli.options import WorkspaceFolder, opened
 if TYPE_CHECKING:
     from runkit.archive.workspace import Workspace
     from runkit.checks.catalogue import Rule
+    from runkit.checks.suggest import Suggestion
     from runkit.records.finding import Finding
-    from runkit.workflows.lineage import LineageEdge, LineageReport, TreeLine
+    from runkit.workflows.lineage import LineageCheck, LineageEdge, LineageReport, TreeLine
     from runkit.workflows.validate import ValidationReport
 
 _MAX_DIFFERENCES = 6
@@ -42,6 +43,9 @@ class GraphFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
     MERMAID = "mermaid"
+    DOT = "dot"
+    SVG = "svg"
+    HTML = "html"
 
 
 def register(app: typer.Typer) -> None:
@@ -95,8 +99,14 @@ def validate(
 
 def lineage(
     output: Annotated[
-        GraphFormat, typer.Option("--format", help="For people, for programs, or a diagram for Markdown.")
+        GraphFormat, typer.Option("--format", help="For people, for programs, or a picture of the relations.")
     ] = GraphFormat.TEXT,
+    check: Annotated[
+        bool, typer.Option("--check", help="Findings only, fast: no graph, no test of significance.")
+    ] = False,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Propose relations for runs that have none; note nothing.")
+    ] = False,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
     """Check what was really ablated.
@@ -104,8 +114,15 @@ def lineage(
     Shows how runs are related, what really differs, and whether differences exceed noise. Read-only.
     Exit status 1 when an error or a warning is found that nobody waived.
     """
+    from runkit.workflows.lineage import check_lineage, suggested_relations
     from runkit.workflows.lineage import lineage as lineage_of
 
+    if suggest:
+        _print_suggestions(suggested_relations(_archive(workspace)), output)
+        return
+    if check:
+        _print_check(check_lineage(_archive(workspace)), output)
+        return
     report = lineage_of(_archive(workspace))
     if output is GraphFormat.JSON:
         _print_json(
@@ -116,11 +133,47 @@ def lineage(
                 "summary": _lineage_summary(report),
             }
         )
-    elif output is GraphFormat.MERMAID:
-        print("\n".join(_mermaid(report)))
-    else:
+    elif output is GraphFormat.TEXT:
         _print_lineage(report)
+    else:
+        from runkit.workflows.lineage import picture
+
+        print(picture(report, output.value), end="")
     _exit_for(report.findings)
+
+
+def _print_suggestions(found: Sequence[Suggestion], output: GraphFormat) -> None:
+    if output is GraphFormat.JSON:
+        document = [
+            {
+                "run_id": one.run_id,
+                "relation": one.relation.model_dump(mode="json"),
+                "because": one.because,
+                "command": one.command,
+            }
+            for one in found
+        ]
+        _print_json({"suggestions": document})
+        return
+    for one in found:
+        print(_one_line(f"{one.run_id} {one.relation.kind} {one.relation.run_id}: {one.because}"))
+        print(f"  {one.command}")
+    print(f"{_num(len(found), 'relation')} proposed; nothing was noted")
+
+
+def _print_check(found: LineageCheck, output: GraphFormat) -> None:
+    if output is GraphFormat.JSON:
+        summary = {
+            "num_runs": found.num_runs,
+            "num_relations": found.num_relations,
+            **_counts(found.findings),
+        }
+        _print_json({"findings": _plain(found.findings), "summary": summary})
+    else:
+        _print_findings(found.findings)
+        related = _num(found.num_relations, "relation")
+        print(f"{_num(found.num_runs, 'run')}, {related}: {_tally(found.findings)}")
+    _exit_for(found.findings)
 
 
 def explain(
@@ -331,22 +384,6 @@ def _really(edge: LineageEdge) -> str:
     shown = [str(one) for one in edge.differences[:_MAX_DIFFERENCES]]
     num_more = len(edge.differences) - len(shown)
     return _one_line("; ".join(shown + ([f"{num_more} more"] if num_more else [])))
-
-
-def _mermaid(report: LineageReport) -> Iterator[str]:
-    yield "graph TD"
-    names = {node.run_id: f"run{number}" for number, node in enumerate(report.nodes)}
-    for node in report.nodes:
-        yield f'  {names[node.run_id]}["{_quoted(node.run_id)}<br/>{node.status or "not in the archive"}"]'
-    for edge in report.edges:
-        label = f"{edge.kind} {', '.join(edge.factors)}".strip()
-        label += " (no difference)" if edge.is_noop else ""
-        yield f'  {names[edge.other_id]} -->|"{_quoted(label)}"| {names[edge.run_id]}'
-
-
-def _quoted(text: str) -> str:
-    """Return *text* as it can stand between the quotation marks of a diagram."""
-    return _one_line(text).replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;")
 
 
 def _every_rule() -> Iterator[str]:

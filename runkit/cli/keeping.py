@@ -95,7 +95,16 @@ def note(
         Path | None, typer.Option("--from", help="TOML file whose keys replace those of the notes.")
     ] = None,
     ablates: Annotated[str | None, typer.Option(help="Name the run's control.", metavar="RUN_ID")] = None,
-    factor: Annotated[list[str] | None, typer.Option(help="With --ablates: what it changes.")] = None,
+    relate: Annotated[
+        str | None,
+        typer.Option(
+            help="Relate the run to another one: ablates, follows, supersedes, replicates or swaps.",
+            metavar="KIND:RUN_ID",
+        ),
+    ] = None,
+    factor: Annotated[
+        list[str] | None, typer.Option(help="With --ablates or --relate ablates:…: what it changes.")
+    ] = None,
     waive: Annotated[
         str | None, typer.Option(help="Accept a finding of this rule; needs --because.", metavar="RKnnn")
     ] = None,
@@ -113,9 +122,10 @@ def note(
     from runkit.errors import UsageError
     from runkit.workflows import preserve as keeping
 
-    if source is None and ablates is None and waive is None and root_cause is None:
+    if source is None and ablates is None and relate is None and waive is None and root_cause is None:
         raise UsageError(
-            "nothing to note; give --from FILE, --ablates RUN_ID, --root-cause CODE or --waive RKnnn "
+            "nothing to note; give --from FILE, --ablates RUN_ID, --relate KIND:RUN_ID, --root-cause CODE "
+            "or --waive RKnnn "
             "--because REASON"
         )
     if (waive is not None and because is None) or (because is not None and waive is None is root_cause):
@@ -133,6 +143,7 @@ def note(
             notes,
             source=source,
             ablates=ablates,
+            relate=relate,
             factors=tuple(factor or ()),
             waive=(waive, because) if waive and because else None,
             root_cause=confirmed,

@@ -28,10 +28,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from runkit.engine.inert import Scalar, implied, inert_reasons
+from runkit.engine.inert import implied, inert_reasons
 from runkit.errors import RecordInvalid, StorageFailed, UnknownName, UsageError
+from runkit.records.schema import Setting
 
-Flat = dict[str, Scalar]
+Flat = dict[str, Setting]
 
 _Positive = Annotated[int, Field(ge=1)]
 _Count = Annotated[int, Field(ge=0)]

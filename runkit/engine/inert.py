@@ -10,37 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from runkit.records.schema import IMPLIED, Setting
+
 if TYPE_CHECKING:
     from runkit.engine.config import TrainConfig
 
-Scalar = bool | int | float | str
-
-IMPLIED: Mapping[str, Scalar] = {
-    "prompt.injection": "prepend",
-    "source_align.kind": "none",
-    "source_align.trainable": True,
-    "bridge.kind": "dit",
-    "sampler.method": "euler",
-    "sampler.guidance": 1.0,
-    "sampler.condition_drop": 0.1,
-    "loss.prompt_alignment_mode": "mse",
-    "loss.kl_weight": 0.0,
-    "loss.info_nce_weight": 0.0,
-    "loss.format_weight": 0.0,
-    "loss.decode_weight": 0.0,
-    "loss.decode_every_steps": 10,
-    "loss.teacher": "question",
-    "compute.gradient_accumulation_steps": 1,
-    "compute.kernels": "auto",
-}
-"""What it means that a key is absent from an effective configuration, whatever the task.
-
-These keys are younger than runs in archives. At the value here they say what those runs did, so they are
-left out: a configuration has the same digest before and after the key came. A value in this table can
-therefore never change, and a new key comes into it with the value that says what runs did before.
-"""
-
-IMPLIED_FOR_PRICE_LIST: Mapping[str, Scalar] = {
+IMPLIED_FOR_PRICE_LIST: Mapping[str, Setting] = {
     "task.dataset": "openai/gsm8k",
     "task.train_file": "",
     "task.test_file": "",
@@ -51,7 +26,7 @@ IMPLIED_FOR_PRICE_LIST: Mapping[str, Scalar] = {
     "eval.batches": "one_length",
     "compute.device": "auto",
 }
-"""The same for runs of the price list, which had these values without saying so.
+"""Of runs of the price list, beside :data:`IMPLIED`: they had these values without saying so.
 
 Every other task came with the keys, and its runs name them: which data, in what precision.
 """
@@ -64,7 +39,7 @@ _KINDS_WITHOUT = {
 }
 
 
-def implied(config: TrainConfig) -> Mapping[str, Scalar]:
+def implied(config: TrainConfig) -> Mapping[str, Setting]:
     """Return the keys that may be absent from the effective form of *config*, with what that means."""
     return {**IMPLIED, **IMPLIED_FOR_PRICE_LIST} if config.task.name == "pricelist" else IMPLIED
 

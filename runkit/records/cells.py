@@ -58,6 +58,14 @@ class PeakSource(Record):
     count: NonNegativeInt
     n: PositiveInt
     estimator: Literal["maximum"]
+    corrected_fraction: float | None = None
+    """What a checkpoint chosen in this way has on items that did not choose it (bootstrap bias correction);
+    null with one candidate, where nothing was chosen."""
+    corrected_low: float | None = None
+    """Percentiles, 95 %."""
+    corrected_high: float | None = None
+    degradation_p: float | None = None
+    """How often equally good checkpoints fall at least as far from their best to the last one."""
     evidence_kind: EvidenceKind
     evidence: str
 

@@ -490,6 +490,18 @@ class Waiver(Record):
     reason: str = Field(min_length=1)
 
 
+class Claim(Record):
+    """What people say of the run's result, so that it can be tested."""
+
+    says: Literal["better", "worse", "no_difference"]
+    than: str
+    """A preserved run, or ``source`` or ``target`` for one of the run's own frozen models alone."""
+    by_fraction: float | None = Field(default=None, gt=0, lt=1)
+    """How large the difference is said to be; for ``no_difference`` the margin within which there is none."""
+    measured_at: Literal["final", "peak"] = "final"
+    """``peak`` when the claim rests on the best of several checkpoints."""
+
+
 class Notes(Record):
     """What people say about the run; editable, and no part of the seal."""
 
@@ -507,6 +519,8 @@ class Notes(Record):
     """How the run ended according to its authors, checked against the sealed status."""
     relations: tuple[Relation, ...] = ()
     waivers: tuple[Waiver, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    """What is said of the result: better, worse, or no different; tested by ``lineage``."""
 
 
 class Seal(Record):

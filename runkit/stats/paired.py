@@ -124,9 +124,67 @@ def tango_interval(counts: PairedCounts, *, coverage: float = 0.95) -> Interval:
     z, difference = two_sided_z(coverage), counts.difference_fraction
 
     def beyond(delta: float) -> bool:
-        return abs(_tango_score(counts, delta)) > z
+        return abs(tango_score(counts, delta)) > z
 
     return Interval(_boundary(difference, -1.0, beyond), _boundary(difference, 1.0, beyond))
+
+
+def tango_score(counts: PairedCounts, delta: float) -> float:
+    """Return the score statistic, about standard normal, of a true difference of *delta*, a fraction.
+
+    Source:
+        Tango (1998), Statistics in Medicine 17:891-908.
+    """
+    n, b, c = counts.n, counts.only_first, counts.only_second
+    linear = -b - c + (2 * n - b + c) * delta
+    constant = -c * delta * (1 - delta)
+    discriminant = max(0.0, linear * linear - 8 * n * constant)
+    only_second_fraction = (math.sqrt(discriminant) - linear) / (4 * n)
+    variance = n * (2 * only_second_fraction + delta * (1 - delta))
+    distance = b - c - n * delta
+    if variance <= 0:
+        return 0.0 if distance == 0 else math.copysign(math.inf, distance)
+    return distance / math.sqrt(variance)
+
+
+def mcnemar_asymptotic(only_first: int, only_second: int, *, is_corrected: bool = False) -> float:
+    """Return the p-value of McNemar's chi-squared test; for comparison with others, never printed by a table.
+
+    Args:
+        is_corrected: Whether Edwards' continuity correction is applied.
+    Raises:
+        ValueError: A count is negative.
+    """
+    fewer, total = _split(only_first, only_second)
+    if total == 0:
+        return 1.0
+    distance = max(0, total - 2 * fewer - is_corrected)
+    return math.erfc(math.sqrt(distance * distance / total / 2))
+
+
+def paired_standard_error(counts: PairedCounts) -> float:
+    """Return the plug-in standard error of the difference, a fraction.
+
+    Raises:
+        ValueError: There are no items.
+    Source:
+        Miller (2024), arXiv:2411.00640.
+    """
+    return math.sqrt((counts.discordance_fraction - counts.difference_fraction**2) / counts.n)
+
+
+def probability_first_is_better(only_first: int, only_second: int) -> float:
+    """Return the posterior probability that the first system is better, from a flat Dirichlet prior.
+
+    Only the discordant items speak: the larger of the two discordant shares is a matter of Beta(b + 1, c + 1)
+    above one half, which for whole numbers is a binomial sum.
+
+    Raises:
+        ValueError: A count is negative.
+    """
+    _split(only_first, only_second)
+    tosses = only_first + only_second + 1
+    return sum(math.comb(tosses, k) for k in range(only_first + 1)) / (1 << tosses)
 
 
 def _split(only_first: int, only_second: int) -> tuple[int, int]:
@@ -147,19 +205,6 @@ def _corrected_phi(counts: PairedCounts) -> float:
 
 def _hypotenuse(first: float, second: float, phi: float) -> float:
     return math.sqrt(max(0.0, first * first - 2 * phi * first * second + second * second))
-
-
-def _tango_score(counts: PairedCounts, delta: float) -> float:
-    n, b, c = counts.n, counts.only_first, counts.only_second
-    linear = -b - c + (2 * n - b + c) * delta
-    constant = -c * delta * (1 - delta)
-    discriminant = max(0.0, linear * linear - 8 * n * constant)
-    only_second_fraction = (math.sqrt(discriminant) - linear) / (4 * n)
-    variance = n * (2 * only_second_fraction + delta * (1 - delta))
-    distance = b - c - n * delta
-    if variance <= 0:
-        return 0.0 if distance == 0 else math.copysign(math.inf, distance)
-    return distance / math.sqrt(variance)
 
 
 def _boundary(inside: float, outside: float, beyond: Callable[[float], bool]) -> float:

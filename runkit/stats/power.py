@@ -63,6 +63,45 @@ def resolution_ratio(discordance: float, difference: float, n: int) -> float:
     return n / items_needed(discordance, difference)
 
 
+def items_needed_with_repeats(
+    between_items: float, within_item: float, difference: float, *, repeats: int = 1, alpha: float = 0.05,
+    power: float = 0.80,
+) -> float:  # fmt: skip
+    """Return the number of items at which *difference* is found when each item is answered *repeats* times.
+
+    Args:
+        between_items: Variance over items of the difference of true accuracies.
+        within_item: Variance of one answer of one system to one item, equal for both systems.
+    Raises:
+        ValueError: A variance is negative, *difference* is 0 or *repeats* below 1.
+    Source:
+        Miller (2024), arXiv:2411.00640, equation 9.
+    """
+    if difference == 0:
+        raise ValueError("no number of items shows a difference of 0")
+    variance = _variance_with_repeats(between_items, within_item, repeats)
+    return (two_sided_z(1 - alpha) + NormalDist().inv_cdf(power)) ** 2 * variance / difference**2
+
+
+def detectable_with_repeats(
+    between_items: float, within_item: float, n: int, *, repeats: int = 1, alpha: float = 0.05,
+    power: float = 0.80,
+) -> float:  # fmt: skip
+    """Return the smallest difference that *n* items, answered *repeats* times, show; source as above."""
+    if n <= 0:
+        raise ValueError(f"a comparison needs at least one item, not {n}")
+    variance = _variance_with_repeats(between_items, within_item, repeats)
+    return (two_sided_z(1 - alpha) + NormalDist().inv_cdf(power)) * math.sqrt(variance / n)
+
+
+def _variance_with_repeats(between_items: float, within_item: float, repeats: int) -> float:
+    if between_items < 0 or within_item < 0 or repeats < 1:
+        raise ValueError(
+            f"variances cannot be negative and repeats not below 1: {between_items}, {within_item}, {repeats}"
+        )
+    return between_items + 2 * within_item / repeats
+
+
 def _check_discordance(discordance: float) -> None:
     if not 0.0 <= discordance <= 1.0:
         raise ValueError(f"a discordance lies in 0..1, not {discordance}")

@@ -60,6 +60,18 @@ def clopper_pearson_interval(correct: int, n: int, *, coverage: float = 0.95) ->
     return Interval(low, high)
 
 
+def standard_error(correct: int, n: int) -> float:
+    """Return the standard error of ``correct / n`` with one degree of freedom taken for the mean.
+
+    Raises:
+        ValueError: *n* is below 2 or *correct* is not in 0..n.
+    """
+    _check_counts(correct, n)
+    if n < 2:
+        raise ValueError("a standard error needs at least two items")
+    return math.sqrt(correct / n * (1 - correct / n) / (n - 1))
+
+
 def _fraction_with_tail(correct: int, n: int, tail: float) -> float:
     """Return the proportion under which at most *correct* of *n* have probability *tail*."""
     low, high = correct / n, 1.0

@@ -21,11 +21,17 @@ from runkit.records.cells import (
     Table,
 )
 from runkit.records.finding import Finding
+from runkit.records.schema import settings_in_effect
 from runkit.records.tablespec import FactorColumn, TableRow, TableSpec
 from runkit.stats.proportions import Interval
-from runkit.stats.rounding import percent, percent_interval, points, points_interval, pvalue
+from runkit.stats.rounding import percent, percent_interval, plain_percent, points, points_interval, pvalue
 from runkit.tables import notes
-from runkit.tables.baselines import baseline_groups, model_names
+from runkit.tables.baselines import (
+    FrozenComparison,
+    baseline_groups,
+    frozen_comparisons,
+    model_names,
+)
 from runkit.tables.comparing import Family, compare_rows, control_final, is_improvement
 from runkit.tables.guards import check_factors, check_rows
 from runkit.tables.measured import ArchivedRun, final_source, peak_source, spoken_evidence
@@ -67,6 +73,7 @@ def ablation_table(
     *,
     replicates: frozenset[str],
     blocking: Mapping[str, Finding],
+    warnings: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Table:
     """Return the table that *spec* asks for.
 
@@ -74,6 +81,7 @@ def ablation_table(
         runs: The runs of the archive, by id; more than the table needs is fine.
         replicates: Ids of runs whose effective configuration equals the control's.
         blocking: Run id to the finding that keeps it out of any table.
+        warnings: Run id to the codes of its open warnings, which are marked in its row.
     Raises:
         UnknownName: A run or a factor does not exist.
         TableRefused: The archive does not prove what would be printed.
@@ -87,6 +95,8 @@ def ablation_table(
     sources = [_sources(spec, row, runs[row.run], family) for row in spec.rows]
     marks, names = _Marks(), {row.run: row.label for row in spec.rows}
     blocks = _blocks(spec, runs, sources, family, repeated, marks)
+    blocks = tuple(_with_warnings(block, warnings or {}, marks) for block in blocks)
+    against = frozen_comparisons([(row.label, runs[row.run]) for row in spec.rows])
     return Table(
         caption=spec.caption,
         label=spec.label,
@@ -96,7 +106,10 @@ def ablation_table(
         columns=_columns(spec),
         blocks=blocks,
         notes=(
-            *(Note("", text) for text in _general_notes(names[spec.control], sources, family, blocks, names)),
+            *(
+                Note("", text)
+                for text in _general_notes(names[spec.control], sources, family, blocks, names, against)
+            ),
             *(Note(letter, text) for text, letter in marks.letters.items()),
         ),
     )
@@ -109,7 +122,7 @@ def _columns(spec: TableSpec) -> tuple[Column, ...]:
         Column("difference", ("Δ", "points"), "center"),
         Column("p", ("p", "Holm"), "center"),
         Column("invalid", ("Invalid", "%"), "center"),
-        Column("peak", ("Peak, %", "@step of K"), "center"),
+        Column("peak", ("Peak→corr.", "@step of K"), "center"),
     )
 
 
@@ -126,11 +139,12 @@ def _sources(spec: TableSpec, row: TableRow, run: ArchivedRun, family: Family) -
 
 def _setting_source(run: ArchivedRun, factor: FactorColumn) -> SettingSource:
     configuration = run.manifest.sealed.configuration
+    settings = settings_in_effect(run.manifest.sealed)
     return SettingSource(
         runs=(run.source,),
         key=factor.key,
-        is_set=factor.key in configuration.effective,
-        value=configuration.effective.get(factor.key),
+        is_set=factor.key in settings,
+        value=settings.get(factor.key),
         evidence=spoken_evidence(configuration.evidence),
     )
 
@@ -220,10 +234,13 @@ def _peak_cell(source: PeakSource | MissingSource, marks: _Marks) -> Cell:
     if isinstance(source, MissingSource):
         return _missing_cell(source, marks)
     steps, of_k = ", ".join(map(str, source.steps[:2])), f"of {source.num_candidates}"
+    value = percent(source.count, source.n)
+    if source.corrected_fraction is not None:
+        value += f"→{plain_percent(source.corrected_fraction)}"
     if len(source.steps) == 1:
-        return Cell((percent(source.count, source.n), f"@{steps} {of_k}"), source)
+        return Cell((value, f"@{steps} {of_k}"), source)
     more = ", …" if len(source.steps) > 2 else ""
-    return Cell((percent(source.count, source.n), f"@{steps}{more}", of_k), source)
+    return Cell((value, f"@{steps}{more}", of_k), source)
 
 
 def _missing_cell(source: MissingSource, marks: _Marks) -> Cell:
@@ -259,7 +276,12 @@ def _bold_runs(sources: list[_Sources], family: Family) -> frozenset[str]:
 
 
 def _general_notes(
-    control: str, sources: list[_Sources], family: Family, blocks: tuple[Block, ...], names: Mapping[str, str]
+    control: str,
+    sources: list[_Sources],
+    family: Family,
+    blocks: tuple[Block, ...],
+    names: Mapping[str, str],
+    against: Sequence[FrozenComparison],
 ) -> list[str]:
     scores = [found.accuracy for found in sources if isinstance(found.accuracy, ScoreSource)]
     peaks = [found.peak for found in sources if isinstance(found.peak, PeakSource)]
@@ -269,6 +291,7 @@ def _general_notes(
         notes.comparison_sentence(family, control, names),
         notes.discordance_sentence(family, names) if family.by_run else None,
         notes.power_sentence(family),
+        *(notes.frozen_sentence(found) for found in against),
         notes.floor_sentence(family.noise),
         notes.peak_sentence(peaks),
         notes.noise_sentence(scores, names),
@@ -276,6 +299,17 @@ def _general_notes(
         notes.DASH_SENTENCE if _has_dash(blocks) else None,
     ]
     return [sentence for sentence in sentences if sentence is not None]
+
+
+def _with_warnings(block: Block, warnings: Mapping[str, tuple[str, ...]], marks: _Marks) -> Block:
+    """Return *block* with a mark at each row whose run has open warnings."""
+    rows = tuple(
+        replace(row, marks=(*row.marks, marks.letter(notes.warnings_sentence(warnings[row.run_id]))))
+        if row.run_id is not None and warnings.get(row.run_id)
+        else row
+        for row in block.rows
+    )
+    return replace(block, rows=rows)
 
 
 def _has_dash(blocks: Sequence[Block]) -> bool:

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from runkit.records.cells import ScoreSource
-from runkit.tables.measured import ArchivedRun, baseline_evaluation, score_source
+from runkit.stats.multiplicity import holm
+from runkit.stats.paired import PairedCounts, mcnemar_exact, paired_counts
+from runkit.tables.measured import (
+    BRIDGED,
+    ArchivedRun,
+    baseline_evaluation,
+    final_evaluation,
+    proven_outcomes,
+    score_source,
+)
 
 _SYSTEMS: tuple[Literal["source", "target"], ...] = ("source", "target")
 
@@ -32,6 +41,37 @@ def baseline_groups(rows: Sequence[tuple[str, ArchivedRun]]) -> tuple[BaselineGr
     A run without a final evaluation contributes the baselines of its last one with outcomes.
     """
     return tuple(group for system in _SYSTEMS for group in _groups_of(system, rows))
+
+
+@dataclass(frozen=True)
+class FrozenComparison:
+    """Every row with a final score against one frozen model alone, on the row's own items."""
+
+    system: Literal["source", "target"]
+    rows: tuple[tuple[str, PairedCounts, float], ...]
+    """Label, joint counts with the row first, and Holm-adjusted exact p over all these rows."""
+
+
+def frozen_comparisons(rows: Sequence[tuple[str, ArchivedRun]]) -> tuple[FrozenComparison, ...]:
+    """Return *rows*, pairs of label and run, compared with the target alone and with the source alone."""
+    found = (_against(system, rows) for system in reversed(_SYSTEMS))
+    return tuple(comparison for comparison in found if comparison.rows)
+
+
+def _against(
+    system: Literal["source", "target"], rows: Sequence[tuple[str, ArchivedRun]]
+) -> FrozenComparison:
+    paired: list[tuple[str, PairedCounts]] = []
+    for label, run in rows:
+        evaluation = final_evaluation(run)
+        if evaluation is None or evaluation.score(system) is None:
+            continue
+        outcomes = proven_outcomes(run, evaluation)
+        paired.append((label, paired_counts(outcomes.correct(BRIDGED), outcomes.correct(system))))
+    adjusted = holm([mcnemar_exact(counts.only_first, counts.only_second) for _, counts in paired])
+    return FrozenComparison(
+        system, tuple((label, counts, p) for (label, counts), p in zip(paired, adjusted, strict=True))
+    )
 
 
 def model_names(run: ArchivedRun) -> Mapping[str, str | None]:

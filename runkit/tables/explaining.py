@@ -91,9 +91,17 @@ def _score(source: ScoreSource) -> tuple[str, ...]:
 
 def _peak(source: PeakSource) -> tuple[str, ...]:
     steps = ", ".join(map(str, source.steps))
+    corrected: tuple[str, ...] = ()
+    if source.corrected_fraction is not None:
+        corrected = (
+            f"chosen on resampled items and scored on the others: {source.corrected_fraction:.6f} "
+            f"[{source.corrected_low:.6f}, {source.corrected_high:.6f}]; the fall to the last evaluation has "
+            f"p {source.degradation_p:.6f} among equally good checkpoints",
+        )
     return (
         f"{source.system} correct: {source.count} of {source.n} items, {source.split} split",
         f"largest of {source.num_candidates} evaluations during training, reached at step {steps}",
+        *corrected,
         f"evidence: {source.evidence_kind} from per-sample outcomes; logged at {source.evidence}",
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from runkit.errors import TableRefused, UnknownName
 from runkit.records.finding import Finding
+from runkit.records.schema import settings_in_effect
 from runkit.records.tablespec import TableSpec
 from runkit.tables.measured import ArchivedRun
 
@@ -55,8 +56,10 @@ def check_factors(spec: TableSpec, runs: Mapping[str, ArchivedRun]) -> None:
     Raises:
         UnknownName: It is not; with the nearest key.
     """
-    configurations = [runs[row.run].manifest.sealed.configuration for row in spec.rows]
-    known = {key for found in configurations for key in (*found.effective, *found.inert)}
+    manifests = [runs[row.run].manifest for row in spec.rows]
+    known = {
+        key for run in manifests for key in (*settings_in_effect(run.sealed), *run.sealed.configuration.inert)
+    }
     for factor in spec.factors:
         if factor.key not in known:
             raise UnknownName.among("configuration key", factor.key, known)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from runkit.errors import TableRefused
 from runkit.records.cells import MissingSource, PeakSource, RunSource, ScoreSource
@@ -13,6 +14,9 @@ from runkit.stats.proportions import wilson_interval
 from runkit.stats.rounding import stored
 
 BRIDGED = "bridged"
+
+PEAK_SEED = 0
+"""Of the resamples that correct a peak, so that a table is a function of the archive."""
 FINAL = "final"
 
 
@@ -103,13 +107,14 @@ def peak_source(run: ArchivedRun) -> PeakSource | MissingSource:
     largest = max(map(_bridged_correct, candidates))
     best = [found for found in candidates if _bridged_correct(found) == largest]
     _check_peak(run, metric, best)
-    for evaluation in candidates:
-        proven_outcomes(run, evaluation)
+    curve = [proven_outcomes(run, evaluation).correct(BRIDGED) for evaluation in candidates]
+    corrected = _correction(curve)
     return PeakSource(
         runs=(run.source,), steps=tuple(map(_step_of, best)),
         num_candidates=metric.num_candidates or len(candidates),
         split=best[0].split, system=BRIDGED, count=largest, n=best[0].n, estimator="maximum",
-        evidence_kind="recomputed", evidence=evidence_of(run, best[0]),
+        corrected_fraction=corrected.fraction, corrected_low=corrected.low, corrected_high=corrected.high,
+        degradation_p=corrected.degradation_p, evidence_kind="recomputed", evidence=evidence_of(run, best[0]),
     )  # fmt: skip
 
 
@@ -144,6 +149,26 @@ def why_no_final(run: ArchivedRun) -> str:
         return f"{reason.rstrip('.')} ({evidence_of(run, evaluation)})"
     proof = f" ({spoken_evidence(facts.status.evidence)})" if facts.status.evidence is not None else ""
     return f"{facts.status.value.replace('_', ' ')}: {facts.status.reason.rstrip('.')}{proof}"
+
+
+class _Correction(NamedTuple):
+    """What the maximum of a curve is worth; nothing where nothing was chosen."""
+
+    fraction: float | None = None
+    low: float | None = None
+    high: float | None = None
+    degradation_p: float | None = None
+
+
+def _correction(curve: Sequence[Sequence[bool]]) -> _Correction:
+    """Return what the maximum of *curve*, outcomes ``[K][n]``, is worth."""
+    if len(curve) < 2 or len(curve[0]) < 2:
+        return _Correction()
+    from runkit.stats.peak import corrected_peak, degradation
+
+    found, fall = corrected_peak(curve, seed=PEAK_SEED), degradation(curve, seed=PEAK_SEED)
+    low, high = found.corrected_interval
+    return _Correction(stored(found.corrected_fraction), stored(low), stored(high), stored(fall.p))
 
 
 def _peak_candidates(run: ArchivedRun) -> list[Evaluation]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from runkit.records.cells import NO_DIGITS, ComparisonSource, PeakSource, ScoreSource
 from runkit.stats.noise import NoiseFloor
-from runkit.stats.rounding import plain_points
+from runkit.stats.rounding import plain_points, points, pvalue
+from runkit.tables.baselines import FrozenComparison
 from runkit.tables.comparing import SIGNIFICANT_BELOW, Family
 
 DASH_SENTENCE = (
@@ -89,15 +90,41 @@ def power_sentence(family: Family) -> str | None:
     )
 
 
+def frozen_sentence(comparison: FrozenComparison) -> str:
+    """Return how each row differs from one frozen model alone, with its counts and adjusted p."""
+    found = "; ".join(
+        f"“{label}” {points(counts.only_first - counts.only_second, counts.n)} points, "
+        f"{counts.only_first}:{counts.only_second}, p {_told(p)}"
+        for label, counts, p in comparison.rows
+    )
+    size = len(comparison.rows)
+    return (
+        f"Against the {comparison.system} alone, on the items of each row (won:lost, exact McNemar, "
+        f"Holm-adjusted over {size} row{'s' if size > 1 else ''}): {found}."
+    )
+
+
+def _told(p: float) -> str:
+    shown = pvalue(p)
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
+def warnings_sentence(codes: Sequence[str]) -> str:
+    """Return which warnings about a run nobody has waived."""
+    plural = "s" if len(codes) > 1 else ""
+    return f"Open warning{plural}: {', '.join(codes)} (`runkit explain CODE` says what each one is)."
+
+
 def peak_sentence(peaks: Sequence[PeakSource]) -> str | None:
     """Return what a peak is and is not; None when no row has one."""
     if not peaks:
         return None
     splits = " and ".join(sorted({peak.split for peak in peaks}))
     return (
-        f"Peak: the largest of K evaluations during training on the {splits} split, after @ its step. It was "
-        "selected on the items that it is measured on, so it is too high on average and is no "
-        "result at a fixed step."
+        f"Peak: the largest of K evaluations during training on the {splits} split, in %, after @ its step. "
+        "It was selected on the items that it is measured on, so it is too high on average and is no result "
+        "at a fixed step; after the arrow (corr.) is what such a choice scores on items that it was not made "
+        "on, from 2,000 bootstrap resamples."
     )
 
 

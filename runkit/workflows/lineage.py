@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from runkit.archive.reading import read_manifests, read_outcomes, run_ids
+from runkit.archive.reading import read_manifests, read_outcomes, read_projections, run_ids
 from runkit.archive.workspace import Workspace
+from runkit.checks.claims import claiming_runs
 from runkit.checks.comparison import KeyDifference, effective_difference, is_noop
 from runkit.checks.gather import FOR_RELATIONS, concluded, unwaived
 from runkit.checks.integrity import rightly_named, unreadable_manifest
-from runkit.checks.statistics import compared_runs
+from runkit.checks.statistics import STATISTICS, compared_runs
+from runkit.checks.suggest import Suggestion, suggestions
 from runkit.checks.view import ArchiveView
-from runkit.errors import RunUnreadable
+from runkit.errors import RunUnreadable, UsageError
 from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest, Relation, RelationKind, Status
 from runkit.records.outcomes import RunOutcomes
+from runkit.render.graph import Graph, GraphEdge, GraphNode, dot, html, mermaid, svg
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,88 @@ def lineage(workspace: Workspace) -> LineageReport:
     )
 
 
+def suggested_relations(workspace: Workspace) -> tuple[Suggestion, ...]:
+    """Return a relation for each run that has none, where its configuration bears one out; notes nothing."""
+    return suggestions(ArchiveView(read_manifests(workspace).manifests))
+
+
+def picture(report: LineageReport, output: str) -> str:
+    """Return the graph of *report* as ``mermaid``, ``dot``, ``svg`` or ``html``.
+
+    Raises:
+        UsageError: *output* is none of them.
+    """
+    graph = _graph(report)
+    drawn = {"mermaid": mermaid, "dot": dot, "svg": svg}
+    if output in drawn:
+        return drawn[output](graph)
+    if output != "html":
+        raise UsageError(f"a graph is drawn as mermaid, dot, svg or html, not as {output!r}")
+    return html(
+        graph, [(f"{one.rule} {one.severity}, {one.run_id}:", one.message) for one in report.findings]
+    )
+
+
+def _graph(report: LineageReport) -> Graph:
+    open_ones: dict[str, list[Finding]] = defaultdict(list)
+    for finding in report.findings:
+        if finding.waived_because is None:
+            open_ones[finding.run_id].append(finding)
+    nodes = [
+        GraphNode(
+            run_id=line.node.run_id,
+            status=line.node.status or "not in the archive",
+            depth=line.depth,
+            worst=next((one.severity for one in open_ones[line.node.run_id]), ""),
+            codes=tuple(sorted({one.rule for one in open_ones[line.node.run_id] if one.severity != "info"})),
+        )
+        for line in report.tree()
+    ]
+    edges = [
+        GraphEdge(edge.run_id, edge.other_id, f"{edge.kind} {', '.join(edge.factors)}".strip(), edge.is_noop)
+        for edge in report.edges
+    ]
+    return Graph(tuple(nodes), tuple(edges))
+
+
+@dataclass(frozen=True)
+class LineageCheck:
+    """What the gate found, without the graph."""
+
+    findings: tuple[Finding, ...]
+    """Worst first."""
+    num_runs: int
+    num_relations: int
+
+
+def check_lineage(workspace: Workspace, *, in_full: bool = False) -> LineageCheck:
+    """Return what is wrong with the relations of the archive, fast enough to ask on every change.
+
+    Outcomes are read only of runs whose notes claim something; that a difference is not significant (RK501)
+    is a note, fails nothing, and is left to :func:`lineage`.
+
+    Args:
+        in_full: Read and check every field of every manifest.
+    """
+    folder = read_manifests(workspace) if in_full else read_projections(workspace)
+    unreadable = frozenset(bad.path.removesuffix(".json") for bad in folder.unreadable)
+    names = [name for name in run_ids(workspace) if name not in unreadable]
+    named = rightly_named(folder.manifests, names)
+    hidden = unreadable | {finding.run_id for finding in named.findings}
+    view = ArchiveView(named.manifests, unreadable_ids=hidden)
+    outcomes = _read_outcomes(workspace, view, sorted(claiming_runs(view)))
+    view = ArchiveView(named.manifests, outcomes=outcomes, unreadable_ids=hidden)
+    bad = [unreadable_manifest(one.path, one.message) for one in folder.unreadable]
+    families = tuple(family for family in FOR_RELATIONS if family is not STATISTICS)
+    judged = frozenset[str]().union(*(family.rules for family in families))
+    findings = [*bad, *named.findings, *unwaived(view, families)]
+    return LineageCheck(
+        findings=concluded(findings, view.manifests, judged=judged),
+        num_runs=len(view.by_id) + len(hidden),
+        num_relations=sum(len(manifest.notes.relations) for manifest in view.manifests),
+    )
+
+
 def lineage_of(archive: ArchiveView, *, before: tuple[Finding, ...] = ()) -> LineageReport:
     """Return how the runs of *archive* are related.
 
@@ -135,9 +220,15 @@ def lineage_of(archive: ArchiveView, *, before: tuple[Finding, ...] = ()) -> Lin
 
 
 def _compared_outcomes(workspace: Workspace, archive: ArchiveView) -> dict[str, RunOutcomes]:
-    """Return the outcomes that tests need; a file that cannot be read is a finding of ``validate``."""
+    return _read_outcomes(workspace, archive, compared_runs(archive))
+
+
+def _read_outcomes(
+    workspace: Workspace, archive: ArchiveView, chosen: Iterable[str]
+) -> dict[str, RunOutcomes]:
+    """Return the outcomes of the runs *chosen*; a file that cannot be read is a finding of ``validate``."""
     outcomes = {}
-    for run_id in compared_runs(archive):
+    for run_id in chosen:
         try:
             outcomes[run_id] = read_outcomes(workspace, archive.by_id[run_id])
         except RunUnreadable:

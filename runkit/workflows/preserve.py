@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 from runkit.archive.capture import now
 from runkit.archive.code import CODE_FOLDER
@@ -31,6 +31,7 @@ from runkit.records.manifest import (
     Notes,
     OutcomesReference,
     Relation,
+    RelationKind,
     RootCause,
     RunFacts,
     SealedFacts,
@@ -128,24 +129,46 @@ def changed_notes(
     ablates: str | None,
     factors: Sequence[str],
     waive: tuple[str, str] | None,
+    relate: str | None = None,
     root_cause: RootCause | None = None,
 ) -> Notes:
-    """Return *notes* with the keys of a TOML file replaced, a control or cause named, a finding waived."""
+    """Return *notes* with the keys of a TOML file replaced, a relation or cause named, a finding waived.
+
+    Args:
+        ablates: The run's control; the same as *relate* with ``ablates:``.
+        relate: ``KIND:RUN_ID``.
+    """
     if source is not None:
         given = _notes_from(source)
         notes = notes.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})
     if ablates is not None:
-        relation = Relation(kind="ablates", run_id=ablates, factors=tuple(factors))
-        others = tuple(
-            found for found in notes.relations if (found.kind, found.run_id) != ("ablates", ablates)
-        )
-        notes = notes.model_copy(update={"relations": (*others, relation)})
+        notes = _related(notes, Relation(kind="ablates", run_id=ablates, factors=tuple(factors)))
+    if relate is not None:
+        notes = _related(notes, _relation(relate, factors))
     if waive is not None:
         waiver = Waiver.from_mapping({"rule": waive[0], "reason": waive[1]}, origin="--waive")
         notes = notes.model_copy(update={"waivers": (*notes.waivers, waiver)})
     if root_cause is not None:
         notes = notes.model_copy(update={"root_cause": root_cause})
     return notes
+
+
+def _relation(text: str, factors: Sequence[str]) -> Relation:
+    kind, colon, run_id = text.partition(":")
+    if not colon or kind not in get_args(RelationKind) or (factors and kind != "ablates"):
+        kinds = ", ".join(get_args(RelationKind))
+        raise UsageError(
+            f"--relate {text} should read KIND:RUN_ID with KIND one of {kinds}; --factor goes with ablates"
+        )
+    document = {"kind": kind, "run_id": run_id, "factors": list(factors)}
+    return Relation.from_mapping(document, origin=f"--relate {text}")
+
+
+def _related(notes: Notes, relation: Relation) -> Notes:
+    """Return *notes* with *relation*, in the place of one of its kind to the same run."""
+    key = (relation.kind, relation.run_id)
+    others = tuple(found for found in notes.relations if (found.kind, found.run_id) != key)
+    return notes.model_copy(update={"relations": (*others, relation)})
 
 
 def repaired_run_id(directory_name: str) -> str:

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +69,10 @@ def render_table(workspace: Workspace, name: str) -> RenderedTable:
     folder = read_manifests(workspace)
     runs = _rows_of(workspace, spec, folder)
     replicates = _replicates(spec, runs)
-    blocking = _blocking(workspace, runs, folder, replicates)
-    table = ablation_table(spec, runs, replicates=replicates, blocking=blocking)
+    findings = _findings(workspace, runs, folder)
+    blocking = _blocking(findings, runs, replicates)
+    warnings = _open_warnings(findings, runs, folder)
+    table = ablation_table(spec, runs, replicates=replicates, blocking=blocking, warnings=warnings)
     printed = {f"{name}.tex": latex_table(table, name=name), f"{name}.md": markdown_table(table, name=name)}
     cells = sidecar(table, name=name, spec_text=spec_text, files=printed)
     return RenderedTable(table, {**printed, f"{name}.cells.json": cells.to_json()})
@@ -188,9 +190,9 @@ def _replicates(spec: TableSpec, runs: Mapping[str, ArchivedRun]) -> frozenset[s
     )
 
 
-def _blocking(
-    workspace: Workspace, runs: Mapping[str, ArchivedRun], folder: ManifestFolder, replicates: frozenset[str]
-) -> dict[str, Finding]:
+def _findings(
+    workspace: Workspace, runs: Mapping[str, ArchivedRun], folder: ManifestFolder
+) -> tuple[Finding, ...]:
     view = ArchiveView(
         manifests=folder.manifests,
         observations={
@@ -200,8 +202,29 @@ def _blocking(
         outcomes={run_id: run.outcomes for run_id, run in runs.items()},
         unreadable_ids=frozenset(Path(found.path).stem for found in folder.unreadable),
     )
+    return gather(view)
+
+
+def _open_warnings(
+    findings: Sequence[Finding], runs: Mapping[str, ArchivedRun], folder: ManifestFolder
+) -> dict[str, tuple[str, ...]]:
+    """Return the codes of each row's open warnings; a row that another run supersedes has one too (RK408)."""
+    codes: dict[str, set[str]] = {run_id: set() for run_id in runs}
+    for finding in findings:
+        if finding.run_id in codes and finding.severity == "warning" and finding.waived_because is None:
+            codes[finding.run_id].add(finding.rule)
+    for manifest in folder.manifests:
+        for relation in manifest.relations("supersedes"):
+            if relation.run_id in codes and relation.run_id != manifest.run_id:
+                codes[relation.run_id].add("RK408")
+    return {run_id: tuple(sorted(found)) for run_id, found in codes.items()}
+
+
+def _blocking(
+    findings: Sequence[Finding], runs: Mapping[str, ArchivedRun], replicates: frozenset[str]
+) -> dict[str, Finding]:
     blocking: dict[str, Finding] = {}
-    for finding in gather(view):
+    for finding in findings:
         if finding.run_id in runs and blocks_a_table(finding, is_replicate=finding.run_id in replicates):
             blocking.setdefault(finding.run_id, finding)
     return blocking

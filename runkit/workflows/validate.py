@@ -27,7 +27,7 @@ from runkit.records.observation import RunObservation
 from runkit.records.outcomes import RunOutcomes
 from runkit.records.run_texts import RunTexts
 
-_NEEDS_BYTES = frozenset({"RK102", "RK201", "RK206"}) | NEED_TEXTS
+_NEEDS_BYTES = frozenset({"RK102", "RK201", "RK206", "RK505"}) | NEED_TEXTS
 """Rules that are not judged in full while bytes are not hashed."""
 
 

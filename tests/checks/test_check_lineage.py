@@ -24,6 +24,7 @@ from runkit.records.manifest import (
     Relation,
     RelationKind,
     Software,
+    Training,
     Waiver,
 )
 from runkit.records.record import Scalar
@@ -330,7 +331,7 @@ def test_another_world_size_and_batch_are_told_together_and_are_no_factors() -> 
     assert judged(manifest_of(), related("b", "control", "conditioning", settings=settings, command=one)) == [
         "warning RK407 b notes.relations.ablates.control: b and its control control differ in global batch "
         "(8 -> 2); "
-        "world size (4 -> 1)"
+        "world size (4 -> 1); the training samples seen (160 -> 40)"
     ]
 
 
@@ -385,3 +386,103 @@ def test_the_order_of_manifests_does_not_matter(shuffled: list[Manifest]) -> Non
 @pytest.mark.parametrize("family", FOR_RELATIONS, ids=lambda family: family.name)
 def test_an_empty_archive_gives_no_finding(family: object) -> None:
     assert gather(ArchiveView(()), (family,)) == ()  # type: ignore[arg-type]
+
+
+def trained(run_id: str, *losses: float) -> Training:
+    steps = tuple(range(5, 5 * len(losses) + 1, 5))
+    return Training(planned_steps=20, last_step=20, evidence=None, loss_steps=steps, loss_values=losses)
+
+
+def test_equal_first_losses_are_evidence_of_a_replicate() -> None:
+    control = manifest_of(training=trained("control", 4.8223, 3.4791))
+    noop = related("b", "control", settings=SETTINGS, training=trained("b", 4.8225, 3.4771))
+    found = judged(control, noop)
+    assert len(found) == 1
+    assert "loss 4.8225 and 4.8223 at step 5): they are replicates" in found[0]
+    other = judged(control, related("b", "control", settings=SETTINGS, training=trained("b", 4.9, 3.4771)))
+    assert "loss" not in other[0]
+
+
+def test_a_change_that_leaves_every_byte_as_it_was_is_no_ablation() -> None:
+    labels = ("0", "10", "20", "final")
+    copied = related("b", "control", "bridge.conditioning", artifacts=shared_dumps("b", *labels))
+    found = judged(manifest_of(), copied)
+    assert [line.split()[1] for line in found] == ["RK401", "RK406"]
+    assert found[0] == (
+        'error RK401 b notes.relations.ablates.control: b changes bridge.conditioning ("cross" -> "mean") '
+        "against its control control, and nothing that was measured differs: all 3 dumps of trained weights "
+        "are byte-identical; what changed had no effect, or one run is a copy of the other"
+    )
+
+
+def test_one_trained_dump_that_differs_shows_an_effect() -> None:
+    late = related("b", "control", "bridge.conditioning", artifacts=shared_dumps("b", "0", "10", "20"))
+    assert [line.split()[1] for line in judged(manifest_of(), late)] == ["RK406"]
+
+
+def test_equal_losses_speak_where_no_dump_does() -> None:
+    def run(run_id: str, *losses: float, **changes: object) -> Manifest:
+        facts = {"artifacts": (), "training": trained(run_id, *losses)} | changes
+        if run_id == "control":
+            return manifest_of(**facts)  # type: ignore[arg-type]
+        return related(run_id, "control", "bridge.conditioning", **facts)  # type: ignore[arg-type]
+
+    found = judged(run("control", 3.0, 2.0, 1.0), run("b", 3.0, 2.0, 1.0))
+    assert len(found) == 1
+    assert "nothing that was measured differs: all 3 logged losses are equal" in found[0]
+    assert judged(run("control", 3.0, 2.0, 1.0), run("b", 3.0, 2.0, 1.5)) == []
+    assert judged(run("control", 3.0, 2.0), run("b", 3.0, 2.0)) == []
+
+
+def test_a_replicate_may_change_the_seed_and_nothing_else() -> None:
+    seeded = related("b", "control", kind="replicates", settings={**SETTINGS, "seed": 2})
+    assert judged(manifest_of(), seeded) == []
+    other = related(
+        "b", "control", kind="replicates", settings={**SETTINGS, "seed": 2, "loss.flow_weight": 1.0}
+    )
+    assert judged(manifest_of(), other) == [
+        "warning RK403 b notes.relations.replicates.control: b is declared as a replicate of control and "
+        "differs in loss.flow_weight (0.5 -> 1); expected nothing but the seed"
+    ]
+
+
+MODELS = manifest_of().sealed.models
+SWAPPED = (MODELS[1].model_copy(update={"role": "source"}), MODELS[0].model_copy(update={"role": "target"}))
+
+
+def test_a_swap_exchanges_the_models_and_nothing_else() -> None:
+    assert (
+        judged(manifest_of(), related("b", "control", kind="swaps", settings=SETTINGS, models=SWAPPED)) == []
+    )
+    assert judged(manifest_of(), related("b", "control", kind="swaps", models=SWAPPED)) == [
+        "warning RK403 b notes.relations.swaps.control: b is declared as a swap of control and differs also "
+        'in bridge.conditioning ("cross" -> "mean"); expected only the two models to be exchanged'
+    ]
+    assert judged(manifest_of(), related("b", "control", kind="swaps", settings=SETTINGS)) == [
+        "error RK402 b notes.relations.swaps.control: b is declared as a swap of control, and its models are "
+        "not exchanged: org/reader to org/writer there, org/reader to org/writer here"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"split": "dev"}, "the split of the final items (test -> dev)"),
+        ({"checkpoint": "best"}, "the weights that were evaluated (last -> best)"),
+        ({"noise_draw": None}, "the evaluation noise (draw 0 -> not seeded)"),
+        ({"noise_draw": 3}, "the evaluation noise (draw 0 -> draw 3)"),
+    ],
+)
+def test_final_evaluations_that_were_made_differently_are_found(change: dict[str, object], what: str) -> None:
+    evaluations = changed(manifest_of("b").sealed.evaluations, "final", **change)
+    found = judged(manifest_of(), related("b", "control", "bridge.conditioning", evaluations=evaluations))
+    assert found == [
+        f"warning RK407 b notes.relations.ablates.control: b and its control control differ in {what}"
+    ]
+
+
+def test_the_training_samples_are_counted_where_the_batch_differs() -> None:
+    small = {**MEAN, "global_batch": 2, "world_size": 1}
+    found = judged(manifest_of(), related("b", "control", "bridge.conditioning", settings=small))
+    assert len(found) == 1
+    assert found[0].endswith("; the training samples seen (160 -> 40)")

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runkit.stats.multiplicity import holm
-from runkit.stats.noise import noise_floor
+from runkit.stats.noise import noise_floor, repeatability
 from runkit.stats.power import (
+    detectable_with_repeats,
     items_needed,
+    items_needed_with_repeats,
     minimum_detectable_effect,
     resolution_ratio,
     rule_of_thumb_effect,
@@ -133,3 +135,52 @@ def test_impossible_designs_are_refused() -> None:
         items_needed(1.5, 0.2)
     with pytest.raises(ValueError, match="at least one item"):
         minimum_detectable_effect(0.1, 0)
+
+
+def test_repeats_say_what_the_oracle_says_of_them(oracle: dict[str, Any]) -> None:
+    expected = oracle["noise_floor"]
+    found = repeatability(_repeats({int(key): value for key, value in expected["counts"].items()}, 5))
+    assert found.mean_fraction == pytest.approx(expected["mean_accuracy"], abs=1e-12)
+    values = {
+        found.between_items: "between_item_variance_of_true_p omega_x2 = var(p_i,ddof1)-sigma2/K",
+        found.reliability: "ICC = omega/(omega+sigma2)",
+        found.decoding_deviation: "sd_of_one_run_due_to_decoding = sqrt(sigma2/n)",
+        found.floor_of_means_fraction: "noise_floor95_K5_vs_K5",
+        found.standard_error_once: "se_accuracy_K1 = sqrt((omega+sigma2)/n)",
+        found.standard_error: "se_accuracy_K5 = sqrt((omega+sigma2/5)/n)",
+        found.unstable_fraction: "items_unstable_share",
+    }
+    for value, name in values.items():
+        assert value == pytest.approx(expected[name], abs=1e-9), name
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=2, max_size=5))
+def test_more_repeats_never_make_a_mean_less_certain(runs: list[list[bool]]) -> None:
+    found = repeatability(runs)
+    assert 0.0 <= found.standard_error <= found.standard_error_once
+    assert found.floor_of_means_fraction <= found.floor.floor_fraction
+    assert 0.0 <= found.reliability <= 1.0
+
+
+def test_repeatability_needs_two_items() -> None:
+    with pytest.raises(ValueError, match="at least two items"):
+        repeatability([[True], [False]])
+
+
+def test_the_designs_with_repeats_of_the_oracle_come_out(oracle: dict[str, Any]) -> None:
+    expected = oracle["miller_power"]
+    found = items_needed_with_repeats(1 / 9, 0.0, 0.03)
+    assert found == pytest.approx(expected["omega2=1/9,sigma2=0,delta=.03"], abs=1e-6)
+    repeated = detectable_with_repeats(1 / 9, 1 / 6, 198, repeats=10)
+    assert repeated == pytest.approx(expected["MDE n=198 omega2=1/9 sigma2=1/6 K=10"], abs=1e-9)
+    once = [detectable_with_repeats(1 / 9, 1 / 6, n) for n in (198, 200)]
+    assert once == pytest.approx([expected["MDE n=198 K=1"], expected["MDE n=200 K=1"]], abs=1e-9)
+
+
+def test_impossible_designs_with_repeats_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be negative"):
+        items_needed_with_repeats(-1.0, 0.0, 0.1)
+    with pytest.raises(ValueError, match="difference of 0"):
+        items_needed_with_repeats(0.1, 0.1, 0.0)
+    with pytest.raises(ValueError, match="at least one item"):
+        detectable_with_repeats(0.1, 0.1, 0)

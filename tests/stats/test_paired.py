@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from runkit.stats.paired import (
     PairedCounts,
+    mcnemar_asymptotic,
     mcnemar_exact,
     mcnemar_midp,
     newcombe_interval,
     paired_counts,
+    paired_standard_error,
+    probability_first_is_better,
     tango_interval,
 )
 from tests.stats.oracle_file import read_oracle
@@ -146,3 +149,37 @@ def test_nothing_is_said_about_no_items() -> None:
             question()
     with pytest.raises(ValueError, match="cannot be negative"):
         mcnemar_exact(-1, 2)
+
+
+def test_the_other_numbers_of_the_paired_oracle_come_out(oracle: dict[str, Any]) -> None:
+    for name in ("bridged_vs_target", "bridged_vs_source", "target_vs_source"):
+        expected = oracle["worked_example"][name]
+        counts = PairedCounts(*expected["table"].values())
+        only = counts.only_first, counts.only_second
+        assert paired_standard_error(counts) == pytest.approx(expected["se_paired_plugin"], abs=1e-9)
+        assert mcnemar_asymptotic(*only) == pytest.approx(expected["mcnemar"]["asymptotic_p"], abs=1e-9)
+        assert mcnemar_asymptotic(*only, is_corrected=True) == pytest.approx(
+            expected["mcnemar"]["asymptotic_cc_p"], abs=1e-9
+        )
+        assert probability_first_is_better(*only) == pytest.approx(
+            expected["bayes_P(sys1>sys2)_dirichlet1111"], abs=1e-9
+        )
+
+
+@settings(deadline=None)
+@given(SMALL, SMALL, st.booleans())
+def test_the_chi_squared_test_agrees_with_statsmodels(first: int, second: int, corrected: bool) -> None:
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables")
+    if first + second:
+        expected = tables.mcnemar([[0, first], [second, 0]], exact=False, correction=corrected).pvalue
+        # statsmodels lets the correction push |b - c| = 0 to one; ours stops at no distance
+        if not (corrected and first == second):
+            found = mcnemar_asymptotic(first, second, is_corrected=corrected)
+            assert found == pytest.approx(expected, abs=1e-12)
+
+
+@given(SMALL, SMALL)
+def test_one_of_the_two_is_better_with_probabilities_that_add_up(first: int, second: int) -> None:
+    here, there = probability_first_is_better(first, second), probability_first_is_better(second, first)
+    assert here + there == pytest.approx(1.0)
+    assert (here > 0.5) == (first > second)

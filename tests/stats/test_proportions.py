@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runkit.stats.proportions import clopper_pearson_interval, wilson_interval
+from runkit.stats.proportions import clopper_pearson_interval, standard_error, wilson_interval
 from tests.stats.oracle_file import read_oracle
 
 COUNTS = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -99,3 +99,24 @@ def test_the_statistics_start_without_scipy() -> None:
     modules = "runkit.stats.proportions, runkit.stats.paired, runkit.stats.power, runkit.stats.noise"
     code = f"import sys, {modules}; sys.exit('scipy' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_standard_error_is_the_one_of_the_oracle(oracle: dict[str, Any]) -> None:
+    for name, values in oracle["single_proportion"].items():
+        assert standard_error(*map(int, name.split("/"))) == pytest.approx(values["se_ddof1"], abs=1e-12)
+    with pytest.raises(ValueError, match="at least two items"):
+        standard_error(1, 1)
+
+
+def test_the_coverage_of_both_intervals_is_the_one_of_the_oracle(oracle: dict[str, Any]) -> None:
+    """Added up over all 201 counts that 200 items can give."""
+    binomial = pytest.importorskip("scipy.stats").binom
+    intervals = {
+        "wilson": [wilson_interval(k, 200) for k in range(201)],
+        "clopper_pearson": [clopper_pearson_interval(k, 200) for k in range(201)],
+    }
+    for name, expected in oracle["coverage_n200"].items():
+        truth = float(name.split("=")[1])
+        for method, found in intervals.items():
+            covering = [k for k, (low, high) in enumerate(found) if low <= truth <= high]
+            assert binomial.pmf(covering, 200, truth).sum() == pytest.approx(expected[method], abs=1e-9)

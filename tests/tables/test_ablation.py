@@ -14,6 +14,7 @@ from runkit.records.cells import ComparisonSource, MissingSource, PeakSource, Sc
 from runkit.records.finding import Finding
 from runkit.records.tablespec import FactorColumn
 from runkit.stats.paired import mcnemar_exact
+from runkit.stats.peak import corrected_peak
 from runkit.tables.ablation import ablation_table
 from runkit.tables.explaining import explain
 from runkit.tables.guards import blocks_a_table
@@ -59,7 +60,7 @@ def finding(rule: str, run_id: str = "mean", severity: str = "error", waived: st
 
 def test_a_row_prints_what_its_counts_give(table: Table) -> None:
     assert [cell.text for cell in row_of(table, "16 tokens").cells] == [
-        "cross", "16", "✓", "79.5 [73.4, 84.5]", "+15.0 [9.2, 20.7]", "<0.001", "7.5", "68.0 @1500 of 9",
+        "cross", "16", "✓", "79.5 [73.4, 84.5]", "+15.0 [9.2, 20.7]", "<0.001", "7.5", "68.0→63.4 @1500 of 9",
     ]  # fmt: skip
 
 
@@ -136,7 +137,7 @@ def test_a_run_that_was_cut_off_has_dashes_with_the_cause_and_still_a_peak(table
     mark = cells["accuracy"].marks[0]
     reason = "Truncated: the log ends at step 520 of 2000 without a final evaluation (train.log:1274)."
     assert f"{mark}: {reason}" in notes_of(table)
-    assert cell_of(table, "No prompt alignment", "peak").text == "60.5 @500 of 3"
+    assert cell_of(table, "No prompt alignment", "peak").text == "60.5→59.6 @500 of 3"
 
 
 def test_a_peak_carries_its_steps_and_the_number_it_was_chosen_from(runs: dict[str, ArchivedRun]) -> None:
@@ -144,7 +145,7 @@ def test_a_peak_carries_its_steps_and_the_number_it_was_chosen_from(runs: dict[s
         "tied", final=scattered(50, seed=3), curve=[scattered(58, seed=seed) for seed in range(4)]
     )
     cell = cell_of(table_of({**runs, "tied": tied}, "control", "tied"), "tied", "peak")
-    assert cell.lines == ("29.0", "@0, 250, …", "of 4")
+    assert cell.lines == ("29.0→25.7", "@0, 250, …", "of 4")
     assert isinstance(cell.source, PeakSource)
     assert (cell.source.steps, cell.source.num_candidates, cell.source.count) == ((0, 250, 500, 750), 4, 58)
 
@@ -446,4 +447,44 @@ def test_a_row_with_other_models_than_the_control_says_so(runs: dict[str, Archiv
         )
     assert "A frozen model alone; the baseline of “nameless”." in notes_of(printed).replace(
         " alone, frozen", " alone"
+    )
+
+
+def test_a_peak_is_corrected_by_items_that_did_not_choose_it(runs: dict[str, ArchivedRun]) -> None:
+    curve = [scattered(58, seed=seed) for seed in range(4)]
+    tied = archived("tied", final=scattered(50, seed=3), curve=curve)
+    source = cell_of(table_of({**runs, "tied": tied}, "control", "tied"), "tied", "peak").source
+    assert isinstance(source, PeakSource)
+    expected = corrected_peak(curve, seed=0)
+    assert source.corrected_fraction == pytest.approx(expected.corrected_fraction, abs=1e-9)
+    assert source.corrected_fraction < 58 / 200
+    assert source.degradation_p == 1.0
+    alone = archived("alone", final=scattered(50, seed=3), curve=curve[:1])
+    once = cell_of(table_of({**runs, "alone": alone}, "control", "alone"), "alone", "peak")
+    assert isinstance(once.source, PeakSource)
+    assert (once.source.corrected_fraction, once.lines[0]) == (None, "29.0")
+
+
+def test_each_row_is_tested_against_the_two_models_alone(table: Table) -> None:
+    told = next(note.text for note in table.notes if note.text.startswith("Against the target alone"))
+    assert "(won:lost, exact McNemar, Holm-adjusted over 6 rows)" in told
+    assert told.count("p ") >= 6
+    assert any(note.text.startswith("Against the source alone") for note in table.notes)
+
+
+def test_open_warnings_are_marked_in_their_row(runs: dict[str, ArchivedRun]) -> None:
+    warnings = {"mean": ("RK206", "RK409"), "control": ()}
+    spec = spec_of("control", "mean")
+    printed = ablation_table(spec, runs, replicates=REPLICATES, blocking={}, warnings=warnings)
+    marked = {row.run_id: row.marks for row in printed.rows if row.run_id}
+    assert marked["control"] == ()
+    note = next(note for note in printed.notes if note.mark == marked["mean"][-1])
+    assert note.text == "Open warnings: RK206, RK409 (`runkit explain CODE` says what each one is)."
+
+
+def test_a_peak_is_explained_with_what_it_is_worth(table: Table) -> None:
+    lines = explain(table, "16 tokens", "peak").lines
+    assert any(
+        line.startswith("chosen on resampled items and scored on the others: 0.63") and "p " in line
+        for line in lines
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
 
 from runkit.archive.reading import read_manifest
 from runkit.archive.workspace import Workspace
-from runkit.records.manifest import Relation
-from runkit.workflows.lineage import lineage
+from runkit.records.manifest import Claim, Relation
+from runkit.workflows.lineage import check_lineage, lineage
 from runkit.workflows.preserve import PreserveRequest, note, preserve
 
 
@@ -149,3 +150,90 @@ def test_the_seed_ablations_are_replicates(workspace: Workspace, seed_runs: Path
     assert "discordant 10:14, McNemar exact p = 0.54" in noise["ablB"]
     assert "discordant 15:13, McNemar exact p = 0.85" in noise["ablC"]
     assert read_manifest(workspace, control).sealed.status.value == "completed"
+
+
+def test_the_gate_finds_what_the_graph_finds_but_for_notes_on_significance(archive: Workspace) -> None:
+    fast, full = check_lineage(archive), check_lineage(archive, in_full=True)
+    assert fast == full
+    assert [one for one in lineage(archive).findings if one.rule != "RK501"] == list(fast.findings)
+    result = run_verb("lineage", "--check", workspace=archive)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "2 runs, 1 relation: 1 error, 1 warning, 0 notes, 0 waived"
+    document = json.loads(run_verb("lineage", "--check", "--format", "json", workspace=archive).stdout)
+    assert {one["rule"] for one in document["findings"]} == {"RK401", "RK406"}
+
+
+def test_the_gate_reads_a_bad_manifest_in_full_for_the_reason(archive: Workspace) -> None:
+    path = archive.manifest_path("control")
+    path.chmod(0o644)
+    document = json.loads(path.read_text())
+    del document["sealed"]["configuration"]["effective_digest"]
+    path.write_text(json.dumps(document))
+    (found,) = check_lineage(archive).findings
+    assert (found.rule, found.run_id) == ("RK105", "control")
+    assert "sealed.configuration.effective_digest" in found.message
+
+
+def test_claims_are_tested_by_the_gate_too(archive: Workspace) -> None:
+    relate(archive, "b", Relation(kind="replicates", run_id="control"))
+    claim = Claim(says="better", than="control")
+    note(archive, "b", change=lambda notes: notes.model_copy(update={"claims": (claim,)}))
+    assert [one.rule for one in check_lineage(archive).findings] == ["RK502"]
+    assert [one.rule for one in lineage(archive).findings] == ["RK502"]
+
+
+def test_a_picture_shows_runs_relations_and_codes(archive: Workspace) -> None:
+    dot = run_verb("lineage", "--format", "dot", workspace=archive).stdout
+    assert dot == (
+        "digraph lineage {\n"
+        "  rankdir=LR;\n"
+        '  node [shape=box, style="rounded,filled", fontname="sans-serif"];\n'
+        '  "control" [label="control\\ncompleted", fillcolor="#f4f4f4"];\n'
+        '  "b" [label="b\\ncompleted\\nRK401 RK406", fillcolor="#fdd8d8"];\n'
+        '  "control" -> "b" [label="ablates lr\\nno difference", style=dashed, color="#b00020"];\n'
+        "}\n"
+    )
+    drawing = run_verb("lineage", "--format", "svg", workspace=archive).stdout
+    texts = [text for text in ElementTree.fromstring(drawing).itertext() if text.strip()]
+    assert texts == [
+        "ablates lr, no difference",
+        "ablates lr, no difference",
+        "control",
+        "control",
+        "completed",
+        "b",
+        "b",
+        "completed · RK401 RK406",
+    ]
+    page = run_verb("lineage", "--format", "html", workspace=archive).stdout
+    assert drawing in page
+    assert "<strong>RK401 error, b:</strong> b declares lr and has the same effective configuration" in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_relations_are_proposed_from_configurations(workspace: Workspace, cluster_run: Path) -> None:
+    preserve(workspace, PreserveRequest(run=cluster_run, run_id="a"))
+    preserve(workspace, PreserveRequest(run=cluster_run, run_id="b"))
+    before = {path: path.read_bytes() for path in workspace.manifests.iterdir()}
+    result = run_verb("lineage", "--suggest", workspace=workspace)
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        [
+            "b replicates a: the same effective configuration",
+            "  runkit note b --relate replicates:a",
+            "1 relation proposed; nothing was noted",
+        ],
+    )
+    assert {path: path.read_bytes() for path in workspace.manifests.iterdir()} == before
+    assert run_verb("note", "b", "--relate", "replicates:a", workspace=workspace).exit_code == 0
+    assert read_manifest(workspace, "b").notes.relations == (Relation(kind="replicates", run_id="a"),)
+    assert run_verb("lineage", "--suggest", workspace=workspace).stdout.startswith("0 relations proposed")
+
+
+@pytest.mark.parametrize(
+    "words", [("likes:a",), ("replicates",), ("follows:a", "--factor", "x"), ("follows:a b",)]
+)
+def test_a_relation_that_is_none_is_refused(archive: Workspace, words: tuple[str, ...]) -> None:
+    result = run_verb("note", "b", "--relate", *words, workspace=archive)
+    assert result.exit_code == 2
+    assert "--relate" in result.stderr

@@ -17,7 +17,7 @@ from runkit.cli.app import app
 from runkit.cli.printing import _show_rich
 from runkit.errors import OutsideWorkspace, RecordInvalid, TableRefused, UnknownName, UsageError
 from runkit.records.cells import CellSidecar
-from runkit.records.manifest import Manifest, Waiver
+from runkit.records.manifest import Manifest, Relation, Waiver
 from runkit.render.latex import standalone_document
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.table import (
@@ -209,7 +209,7 @@ def test_without_pdflatex_there_is_no_pdf(
 def test_the_verb_prints_the_table_and_its_files(printed: Workspace) -> None:
     code, output = run(printed, "table", "ablation")
     assert code == 0
-    assert "16 tokens         cross  16      *79.5* [73.4, 84.5]" in output
+    assert re.search(r"16 tokens [(\w,)]* +cross  16      \*79.5\* \[73.4, 84.5\]", output)
     assert output.splitlines()[-3:] == [str(printed.paper_tables / name) for name in FILES]
 
 
@@ -326,17 +326,17 @@ def test_the_seed_ablation_is_printed_as_one_control_with_two_replicates(
         "Source (2)": ["76.5 [70.2, 81.8]", "", "", "3.5", ""],
         "Target (1)": ["77.0 [70.7, 82.3]", "", "", "2.0", ""],
         "Target (2)": ["51.5 [44.6, 58.3]", "", "", "15.0", ""],
-        "All fixes": ["64.5 [57.7, 70.8]", "", "", "7.5", "68.0 @1500 of 9"],
+        "All fixes": ["64.5 [57.7, 70.8]", "", "", "7.5", "68.0→66.2 @1500 of 9"],
         "Swap, soft + text": [
             "26.0 [20.4, 32.5]",
             "−38.5 [−45.5, −30.7]",
             "<0.001",
             "44.0",
-            "29.0 @750, 1500 of 7",
+            "29.0→27.7 @750, 1500 of 7",
         ],
-        "Swap, soft only": ["–", "–", "", "–", "0.5 @500 of 3"],
-        "KL only": ["62.5 [55.6, 68.9]", "−2.0 [−6.9, 2.9]", "", "5.5", "71.0 @1750 of 9"],
-        "KL + prompt": ["65.5 [58.7, 71.7]", "+1.0 [−4.3, 6.3]", "", "6.5", "61.5 @750, 1500 of 7"],
+        "Swap, soft only": ["–", "–", "", "–", "0.5→0.0 @500 of 3"],
+        "KL only": ["62.5 [55.6, 68.9]", "−2.0 [−6.9, 2.9]", "", "5.5", "71.0→69.9 @1750 of 9"],
+        "KL + prompt": ["65.5 [58.7, 71.7]", "+1.0 [−4.3, 6.3]", "", "6.5", "61.5→58.8 @750, 1500 of 7"],
     }
     assert [row.label for row in rendered.table.blocks[-1].rows] == ["KL only", "KL + prompt"]
     assert any(
@@ -344,3 +344,17 @@ def test_the_seed_ablation_is_printed_as_one_control_with_two_replicates(
     )
     result = compile_document(standalone_document(rendered.files["bridge.tex"]), tmp_path)
     assert (result.returncode, result.complaints) == (0, [])
+
+
+def test_a_row_whose_run_was_superseded_or_has_a_warning_is_marked(printed: Workspace) -> None:
+    path = printed.manifest_path("once_more")
+    path.chmod(0o644)
+    manifest = Manifest.parse(path.read_bytes(), origin=path.name)
+    relation = Relation(kind="supersedes", run_id="wide")
+    notes = manifest.notes.model_copy(update={"relations": (*manifest.notes.relations, relation)})
+    path.write_text(manifest.model_copy(update={"notes": notes}).to_json())
+    table = render_table(printed, "ablation").table
+    notes_by_mark = {note.mark: note.text for note in table.notes if note.mark}
+    marked = {row.run_id: [notes_by_mark[mark] for mark in row.marks] for row in table.rows if row.run_id}
+    assert any("RK408" in text for text in marked["wide"])
+    assert not any("RK408" in text for text in marked["mean"])

@@ -46,7 +46,7 @@ def rewritten(path: Path, change: Callable[[bytes], bytes]) -> None:
 def test_a_fresh_archive_is_clean_and_all_files_were_read(archive: Workspace) -> None:
     report = validate(archive)
     baseline = lines(report.findings)
-    assert all(line.startswith(("RK107", "RK20")) for line in baseline)
+    assert all(line.startswith(("RK107", "RK20", "RK505")) for line in baseline)
     assert report.num_artifacts_rehashed == report.num_artifacts == 6
     assert (report.num_runs, report.num_not_checked, report.rehashed) == (1, 0, True)
 
@@ -217,7 +217,7 @@ def test_explain_knows_every_code_and_its_way_out(workspace: Workspace) -> None:
     assert page.startswith("RK401 noop-ablation (lineage, error)\n")
     assert "  Checked by `runkit lineage`.\n" in page
     listed = run_verb("explain", workspace=workspace).stdout.splitlines()
-    assert len(listed) == 41
+    assert len(listed) == 42
     assert run_verb("explain", "RK999", workspace=workspace).exit_code == 2
     assert run_verb("explain", "a", "b", workspace=workspace).exit_code == 2
 
@@ -251,6 +251,7 @@ def test_the_seed_runs_give_what_is_known_of_them(workspace: Workspace, seed_run
         ("RK208", cut),
         ("RK206", swap),
         ("RK207", swap),
+        ("RK505", "ablB_20251116_234242"),
     }
     collapse = next(one for one in validate(workspace).findings if one.rule == "RK208")
     assert collapse.place == "phase2_swap_all_fix/train.log:1272"
