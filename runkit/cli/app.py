@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from runkit import __version__
-from runkit.cli import checking, keeping, printing, training
+from runkit.cli import auditing, checking, keeping, printing, training
 from runkit.errors import RunkitError
 
 EXIT_CLEAN = 0
@@ -74,7 +74,7 @@ def _root(
     pass
 
 
-for verbs in (training, keeping, checking, printing):
+for verbs in (training, keeping, checking, auditing, printing):
     verbs.register(app)
 
 
