@@ -64,12 +64,15 @@ _HEDGE = (
 _COMPARE = (
     r"<=|>=|<|>|≤|≥|(?:no|not) (?:more|higher|greater|better) than|(?:no|"
     r"not) (?:less|lower|fewer|worse) than|"
-    r"at least|at most|up to|more than|less than|fewer than|over|under|"
+    r"at least|at most|at or (?:below|under|above)|up to|more than|less than|fewer than|over|under|"
     r"above|below|exceeds?|exceeded|exceeding"
 )
 _COMPARATORS: tuple[tuple[str, Comparator], ...] = (
-    (r"<=|≤|no more|not more|not higher|no higher|not greater|not better|no better|at most|up to", "<="),
-    (r">=|≥|no less|not less|no fewer|not lower|no lower|not worse|no worse|at least", ">="),
+    (
+        r"<=|≤|no more|not more|not higher|no higher|not greater|not better|no better|at most|at or below|at or under|up to",
+        "<=",
+    ),
+    (r">=|≥|no less|not less|no fewer|not lower|no lower|not worse|no worse|at least|at or above", ">="),
     (r"<|less than|fewer than|under|below", "<"),
     (r">|more than|over|above|exceed", ">"),
 )
@@ -198,10 +201,11 @@ def _is_something_else(text: str, match: re.Match[str]) -> bool:
     if (
         re.search(rf"(?:\d[-:/]|[A-Za-z]-|[vV]|#|\d\.)$|\b(?:{_VERSIONED})[ -]?$", before, re.IGNORECASE)
         and match["sign"] is None
+        and not re.search(r"\d\.\d+\s*%?\s*/$", before)
     ):
         return True
     return bool(re.match(r"[-/:]\d{2}\b", after)) or (
-        match["n"] is not None and re.search(r"^\s*/\s*\d", after) is not None
+        match["n"] is not None and re.search(r"^\s*/\s*\d", after) is not None and "." not in match["low"]
     )
 
 
@@ -222,7 +226,7 @@ def _read(text: str, match: re.Match[str]) -> Amount:
     if n is not None:
         unit = "count"
     scale = Fraction(1, 100) if unit in {"percent", "points"} else Fraction(1)
-    is_hedged = bool(re.search(_HEDGE, lead)) or "so" in (match["more"] or "")
+    is_hedged = bool(re.search(rf"{_HEDGE}|over|under|above|below", lead)) or "so" in (match["more"] or "")
     slack = (
         max(_slack(low_text, is_hedged), _slack(high_text or low_text, is_hedged))
         if unit != "count"

@@ -65,7 +65,7 @@ def audited(document: Document, manifests: Sequence[Manifest]) -> tuple[Verdict,
 
 
 def _percent_columns(document: Document) -> frozenset[tuple[tuple[Span, ...], int]]:
-    """Return the columns of tables with a decimal number above 1, so that none of theirs is a fraction."""
+    """Return the columns of tables that hold a decimal number above 1, so that they are in per cent."""
     return frozenset(
         (block.header, block.column)
         for block in document.blocks
@@ -143,11 +143,26 @@ def _surroundings(document: Document, binder: Binder, block: Block) -> Surroundi
     if block.kind == "cell":
         head = " ".join(_without_names(document, binder, span) for span in block.header)
         first = _without_names(document, binder, block.row[0]) if block.row and block.column > 0 else ""
+        if _STEP_COLUMN.fullmatch(_first_head(document, block)) and block.column > 0:
+            first = first if re.search(r"[a-z]", first, re.IGNORECASE) else f"step {first.strip(' `*')}"
         label = " ".join(f"{head} | {first if not _has_amount(first) else ''}".split())
         texts = [document.plain(block.caption)] if block.caption is not None else []
         return Surroundings(tuple(texts), is_cell=True, label=label)
     texts = [document.plain(span) for span in reversed(block.parents)]
     return Surroundings(tuple(_introduction(text) for text in texts))
+
+
+_STEP_COLUMN = re.compile(r"\W*(?:(?:eval|training) )?(?:step|iteration)s?\W*", re.IGNORECASE)
+
+
+def _first_head(document: Document, block: Block) -> str:
+    """Return the head of the first column of the table of *block*."""
+    heads = [
+        one
+        for one in document.blocks
+        if one.kind == "cell" and one.is_head and block.header and block.header[-1] in one.row
+    ]
+    return document.plain(heads[0].span) if heads else ""
 
 
 def _has_amount(text: str) -> bool:

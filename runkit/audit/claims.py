@@ -52,6 +52,8 @@ class Score:
     """``source``, ``target``, ``bridged``, a control, or ``model:NAME``; several when it is open."""
     where: Where
     amount: Amount
+    other_reading: Amount | None = None
+    """In a column that mixes fractions and per cent: the amount as per cent."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from runkit.audit.amounts import Amount
@@ -48,6 +49,9 @@ def judged_score(run: Manifest, claim: Score) -> Judgement:
             continue
         readings += 1
         judgement = _score_reading(run, claim, everything)
+        if judgement.word != "supported" and claim.other_reading is not None:
+            other = _score_reading(run, replace(claim, amount=claim.other_reading), everything)
+            judgement = other if other.word == "supported" else judgement
         if judgement.word == "supported":
             return judgement
         best = judgement if best is None or (system == "bridged") else best
@@ -212,8 +216,9 @@ def _difference_agrees(claim: Difference, value: Fraction, base: Fraction) -> bo
     elif claim.kind == "between_runs":
         wanted = value if claim.direction > 0 else -value
     readings = [wanted]
-    if claim.kind == "degradation" and amount.sign < 0:
-        readings = [-wanted]
+    if claim.kind == "degradation" and amount.sign:
+        # With a sign it may be final minus peak; people write both.
+        readings = [-wanted] if amount.sign < 0 else [wanted, -wanted]
     elif amount.sign < 0:
         readings = [-wanted, wanted]
     if amount.unit == "percent" and base:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from runkit.audit.amounts import exact
 from runkit.audit.claims import Steps
 
-_COUNT = r"\d[\d,]*(?:\.\d+)?k?"
+_COUNT = r"\d[\d,]*(?:\.\d+k|k)?"
 _LIST = rf"{_COUNT}(?:(?:\s*,\s*|\s*(?:&|/|and|or)\s*)\d[\d,]*k?(?!\w|\.\d|\s*%|\s*(?:points|pts|pp)\b))*"
 _STEP_PATTERNS = (
     re.compile(r"eval_samples_step_(?P<dump>\d+)"),
     re.compile(
         r"(?P<after>\b(?:after|since|from|past|beyond|following)\s+(?:about\s+|"
         rf"~\s*)?)?\bsteps?[\s:=#-]*(?P<at>{_LIST})"
-        rf"(?P<range>\s*(?:-|to|through|and)\s*(?:steps?\s*)?(?P<end>{_COUNT}))?(?P<plus>\s*(?"
+        rf"(?P<range>\s*(?:-|to|through|and)\s*(?:steps?\s*)?(?P<end>{_COUNT})(?!\w|\.\d|\s*%))?(?P<plus>\s*(?"
         r":\+|onwards?|and (?:later|beyond|after)))?(?!\w|\.\d)",
         re.IGNORECASE,
     ),
@@ -27,7 +27,7 @@ _STEP_PATTERNS = (
         r"|optimizer |optimiser )?(?:steps?|iterations?|iters)\b",
         re.IGNORECASE,
     ),
-    re.compile(rf"@\s*(?:step\s*)?(?P<at>{_COUNT})(?![\w.%])", re.IGNORECASE),
+    re.compile(rf"@\s*(?:step\s*)?(?P<at>{_COUNT})(?!\w|\.\d|%)", re.IGNORECASE),
     re.compile(r"(?<=[\d%])\s*\((?P<at>\d{2,6})\)"),
 )
 _THROUGHOUT = re.compile(

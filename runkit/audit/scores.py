@@ -40,6 +40,7 @@ _DRIFT = re.compile(
     r"\b(?:up from|down from|compared (?:to|with)|vs\.?|versus|instead of|rather than|not)\s*~?\s*$",
     re.IGNORECASE,
 )
+_CLOSES = re.compile(r"\s+of (?:the |that |this )?(?:[\w-]+ ){0,3}gap\b", re.IGNORECASE)
 _BRACKET = re.compile(r"\[\s*[+-]?\d[\d.]*\s*%?\s*[,;]\s*[+-]?\d[\d.]*\s*%?\s*\]")
 _OTHER_HEAD = re.compile(r"^\s*p\b|\bp[- ](?:value|holm|raw)\b", re.IGNORECASE)
 _CHANGE_HEAD = re.compile(r"Δ|\bdelta\b|\bdiff(?:erence)?s?\b|\bchange\b|\bpoints\b|\bpp\b", re.IGNORECASE)
@@ -70,7 +71,7 @@ class Surroundings:
     label: str = ""
     """For a cell: head and row label; its words count as if they stood in the cell."""
     is_percent: bool = False
-    """For a cell: whether its column has numbers above 1, so that all are per cent."""
+    """For a cell: whether its column has numbers above 1, so that others may be per cent too."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,10 @@ class _Sentence:
     others: tuple[Mark, ...]
     amounts: tuple[Amount, ...]
     runs: tuple[RunMention, ...]
-    doubt: str
+
+    def doubt_at(self, place: int) -> str:
+        """Return why a claim at *place* is no plain statement, or an empty string."""
+        return doubt_of(self.text, place)
 
     def segment(self, place: int) -> tuple[int, int]:
         """Return the borders of the segment that holds *place*."""
@@ -129,7 +133,6 @@ def _marked(text: str, offset: int, around: Surroundings, runs: tuple[RunMention
         others=tuple(Mark(match.start(), match.end(), "other") for match in OTHER_QUANTITIES.finditer(named)),
         amounts=tuple(amounts(bare)),
         runs=runs,
-        doubt=doubt_of(text),
     )
 
 
@@ -197,6 +200,8 @@ def _about(sentence: _Sentence, amount: Amount) -> list[Found]:
 def _is_other_quantity(sentence: _Sentence, amount: Amount) -> bool:
     before = sentence.text[: amount.start]
     if any(match.start() <= amount.start < match.end() for match in _BRACKET.finditer(sentence.text)):
+        return True
+    if amount.unit == "percent" and _CLOSES.match(sentence.text[amount.end :]):
         return True
     label = sentence.around.label
     if label and (
@@ -329,7 +334,9 @@ def _systems_of(sentence: _Sentence, amount: Amount) -> tuple[tuple[str, ...], b
         if earlier:
             last = earlier[-1]
             before = sentence.segment(last.start)
-            rivals = {one.meaning for one in earlier if before[0] <= one.start < before[1]}
+            beside = [one for one in earlier if before[0] <= one.start < before[1]]
+            rivals = {one.meaning for one in beside if not one.meaning.startswith("model:")}
+            rivals = rivals or {one.meaning for one in beside}
             return tuple(sorted(rivals)), True
     if lent is not None:
         return (lent,), True
@@ -358,7 +365,9 @@ def _score(sentence: _Sentence, amount: Amount, measure: str | None, measure_nea
     ):
         amount = replace(amount, comparator="<=")
     steps = where.steps
-    doubt = sentence.doubt
+    if where.stat == "peak" and steps is not None and steps.at and not steps.is_after:
+        amount = replace(amount, comparator="=" if amount.comparator == "<=" else amount.comparator)
+    doubt = sentence.doubt_at(amount.start)
     if _DRIFT.search(sentence.text[: amount.start]):
         doubt = doubt or "the number stands for comparison and may belong to another run"
     if not system_said and where.stat == "any" and what == "accuracy":
@@ -369,7 +378,7 @@ def _score(sentence: _Sentence, amount: Amount, measure: str | None, measure_nea
             span=_span(sentence, amount),
             quantity=_quantity(what, systems, where, amount),
             claimed=amount.text.strip(),
-            statement=Score(what, systems, where, amount),
+            statement=Score(what, systems, where, amount, _as_percent_too(sentence, amount)),
             is_certain=not doubt,
             doubt=doubt,
         )
@@ -394,6 +403,8 @@ def _score(sentence: _Sentence, amount: Amount, measure: str | None, measure_nea
 def _far(sentence: _Sentence, amount: Amount, measure_near: bool, where: Where) -> str:
     """Return why the words around do not say for sure what *amount* is of, or an empty string."""
     if sentence.around.label:
+        return ""
+    if _stands_in_brackets_of(sentence, amount):
         return ""
     start, end = sentence.segment(amount.start)
     system_near = any(start <= one.start < end for one in sentence.systems)
@@ -420,11 +431,28 @@ def _far(sentence: _Sentence, amount: Amount, measure_near: bool, where: Where) 
     return ""
 
 
+def _stands_in_brackets_of(sentence: _Sentence, amount: Amount) -> bool:
+    """Return whether *amount* follows in brackets what it is of: ``the final score (64.5 %)``."""
+    opened = re.search(r"\(\s*(?:i\.e\.,?\s*|or\s+|=\s*)?$", sentence.text[: amount.start])
+    if opened is None:
+        return False
+    start, end = sentence.segment(max(0, opened.start() - 1))
+    marked = (*sentence.measures, *sentence.systems, *sentence.stats)
+    words = any(start <= mark.start < end for mark in marked)
+    return words or any(0 <= opened.start() - one.end < 3 for one in sentence.amounts)
+
+
+def _as_percent_too(sentence: _Sentence, amount: Amount) -> Amount | None:
+    """Return a bare number as per cent too, when others of its column are above 1."""
+    is_open = sentence.around.is_cell and sentence.around.is_percent and amount.unit == "bare"
+    return amount.in_percent() if is_open and amount.high <= 1 else None
+
+
 def _as_fraction(sentence: _Sentence, amount: Amount, measure: str | None) -> Amount | None:
     """Return *amount* as a score, or None when a bare number is written in a form that no score has."""
     if amount.unit != "bare":
         return amount
-    is_percent = "%" in sentence.around.label or sentence.around.is_percent
+    is_percent = "%" in sentence.around.label or (sentence.around.is_percent and amount.high > 1)
     if sentence.around.is_cell and is_percent and amount.high <= 100:
         return amount.in_percent()
     decimals = len(amount.text.rpartition(".")[2]) if "." in amount.text else 0
@@ -464,7 +492,7 @@ def _difference(sentence: _Sentence, amount: Amount, measure: str | None, near: 
     if amount.unit == "count":
         return None
     where = _where(sentence, amount)
-    doubt = sentence.doubt
+    doubt = sentence.doubt_at(amount.start)
     other = _other_run(sentence, amount)
     start, end = sentence.segment(amount.start)
     marks_here = [
@@ -545,7 +573,7 @@ def _series(sentence: _Sentence) -> list[Found]:
             continue
         if len(chain) >= 3 and all(one.unit in {"bare", "percent"} and one.high <= 1 for one in chain):
             systems, said = _systems_of(sentence, chain[0])
-            doubt = sentence.doubt or (
+            doubt = sentence.doubt_at(chain[0].start) or (
                 "" if said else "the text does not say of which system the numbers are"
             )
             found.append(
@@ -589,7 +617,7 @@ def _orders(sentence: _Sentence) -> list[Found]:
         denied = bool(_DENIED.search(sentence.text[: mark.start]))
         where = _where_order(sentence, mark)
         quantity = f"final.bridged_{relation}_{other}"
-        doubt = sentence.doubt
+        doubt = sentence.doubt_at(mark.start)
         statement = Order(relation, other, where, is_denied=denied)  # type: ignore[arg-type]
         found.append(
             Found(
@@ -628,8 +656,8 @@ def _orders(sentence: _Sentence) -> list[Found]:
                 "final.order_of_runs",
                 sentence.text[start : mention.end].strip(),
                 statement,
-                not sentence.doubt,
-                sentence.doubt,
+                not sentence.doubt_at(mention.start),
+                sentence.doubt_at(mention.start),
             )
         )
     return found

@@ -390,7 +390,7 @@ def statements(
     found = [
         *_endings(text, around),
         *_training_length(text),
-        *_hardware(text),
+        *_hardware(text, around),
         *_files(text),
         *_commands(text, around),
         *_sameness(text, runs),
@@ -457,6 +457,15 @@ def _endings(text: str, around: Surroundings) -> Iterator[Found]:
                 doubt=reason,
                 claimed=f"{'not ' if denied else ''}{status}",
             )
+    early = (
+        re.fullmatch(r"\s*(?:(yes|✓|true)|(no|✗|-|false))\s*", plain, re.IGNORECASE)
+        if around.is_cell
+        else None
+    )
+    if early is not None and re.search(r"\bearly[- ]stop", around.label, re.IGNORECASE):
+        denied = early.group(2) is not None
+        told = f"{'not ' if denied else ''}early_stopped"
+        yield _found(early, "status", Ending("early_stopped", None, denied), claimed=told)
     if around.is_cell and re.search(r"\bstatus\b|\boutcome\b|\bended\b", around.label, re.IGNORECASE):
         word = re.fullmatch(
             r"\W*(?:✓|done|ok|complete|finished|early[- ]stop|killed|timeout)\W*", plain, re.IGNORECASE
@@ -502,7 +511,7 @@ def _training_length(text: str) -> Iterator[Found]:
             )
 
 
-def _hardware(text: str) -> Iterator[Found]:
+def _hardware(text: str, around: Surroundings) -> Iterator[Found]:
     doubt = doubt_of(text)
     taken: list[tuple[int, int]] = []
     for match in _GPU.finditer(text):
@@ -522,6 +531,10 @@ def _hardware(text: str) -> Iterator[Found]:
         number = match["count"].lower()
         count = _SMALL.get(number) or (int(number) if number.isdigit() else None)
         yield _found(match, "gpu.model_and_count", Gpus(count, None, None), doubt=doubt)
+    if around.is_cell and re.search(r"\bGPUs?\b", around.label):
+        alone = re.fullmatch(r"\s*(\d{1,3})\s*", text)
+        if alone is not None:
+            yield _found(alone, "gpu.model_and_count", Gpus(int(alone.group(1)), None, None))
     for match in _WORLD.finditer(text):
         number = match["count"].lower()
         yield _found(match, "world_size", WorldSize(_SMALL.get(number) or int(number)), doubt=doubt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -87,7 +88,7 @@ MEASURES = _compiled(
             r"(?:digits?|numbers?|numerals?|numeric answers?|answers?)\b"
         ),
         "degradation": (
-            r"\bdegrad(?:ation|ed|es|ing)\b|\bpeak[- ](?:to|minus|vs\.?)[- ]final\b|"
+            r"\bdegrad(?:ation|ed|es|ing)\b|\bpeak\s*(?:[- ](?:to|minus|vs\.?)[- ]|→|->)\s*final\b|"
             r"\b(?:below|off|from|under|since) (?:its |the )?(?:own "
             r")?peak\b(?! of| at)|\bpost-peak (?:drop|loss|decline)\b"
         ),
@@ -250,6 +251,34 @@ def marks(text: str, table: tuple[tuple[str, re.Pattern[str]], ...]) -> Iterator
             place = mark.end
 
 
-def doubt_of(text: str) -> str:
-    """Return why a sentence is not a plain statement about a run, or an empty string."""
-    return next((why for why, pattern in DOUBTS if pattern.search(text)), "")
+_WEAK = re.compile(
+    (
+        r"\b(?:hypothes\w*|whether|needs? to|we need|require[sd]?|trigger|"
+        r"threshold|could|may|might|must|want(?:s|ed)?)\b"
+    ),
+    re.IGNORECASE,
+)
+_GOAL = re.compile(
+    (
+        r"^\W*(?:\w+\W+){0,2}?(?:goals?|aim|plan(?:ned)?|next|todo|expect(?:ed|"
+        r"ation)?|hypothes\w+|success criteri\w+)\b"
+    ),
+    re.IGNORECASE,
+)
+_CLAUSE = re.compile(r"[;—]| - |\(|\)|\bbut\b")
+
+
+def doubt_of(text: str, place: int | None = None) -> str:
+    """Return why a sentence is no plain statement about a run, or an empty string.
+
+    Args:
+        place: Where the claim stands; weak words such as *whether* count only in its own clause.
+    """
+    why = next((why for why, pattern in DOUBTS if pattern.search(text)), "")
+    if not why or place is None or _GOAL.search(text):
+        return why
+    edges = [0, *(match.end() for match in _CLAUSE.finditer(text)), len(text) + 1]
+    clauses = [text[left:right] for left, right in pairwise(edges)]
+    own = next(index for index, (left, right) in enumerate(pairwise(edges)) if left <= place < right)
+    told = " ; ".join(part if index == own else _WEAK.sub("", part) for index, part in enumerate(clauses))
+    return next((why for why, pattern in DOUBTS if pattern.search(told)), "")
