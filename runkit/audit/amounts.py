@@ -68,10 +68,7 @@ _COMPARE = (
     r"above|below|exceeds?|exceeded|exceeding"
 )
 _COMPARATORS: tuple[tuple[str, Comparator], ...] = (
-    (
-        r"<=|≤|no more|not more|not higher|no higher|not greater|not better|no better|at most|at or below|at or under|up to",
-        "<=",
-    ),
+    (r"<=|≤|(?:no|not) (?:more|higher|greater|better)|at most|at or (?:below|under)|up to", "<="),
     (r">=|≥|no less|not less|no fewer|not lower|no lower|not worse|no worse|at least|at or above", ">="),
     (r"<|less than|fewer than|under|below", "<"),
     (r">|more than|over|above|exceed", ">"),

@@ -74,8 +74,9 @@ def _score_reading(run: Manifest, claim: Score, everything: Sequence[Point]) -> 
     if amount.is_range or (where.steps is not None and where.steps.is_throughout):
         return _range_reading(amount, meant, where, everything)
     matching = [point for point in meant if _agrees(amount, point)]
-    if where.stat == "peak" and amount.comparator != "=":
-        matching = matching if len(matching) == len(meant) else []
+    is_bound = amount.comparator != "=" and (where.stat == "peak" or _is_stretch(where))
+    if is_bound and len(matching) != len(meant):
+        matching = []
     if matching:
         return Judgement("supported", matching[0].told(), _at(matching))
     trained = peak_points([point for point in everything if point.step])
@@ -95,6 +96,12 @@ def _score_reading(run: Manifest, claim: Score, everything: Sequence[Point]) -> 
     if claim.measure == "valid":
         return _valid_reading(amount, meant)
     return Judgement("contradicted", _listed(meant), _at(meant), because)
+
+
+def _is_stretch(where: Where) -> bool:
+    """Return whether all evaluations of a stretch of training are meant."""
+    steps = where.steps
+    return steps is not None and not steps.is_after and (steps.low is not None or steps.is_throughout)
 
 
 def _is_above_threshold(everything: Sequence[Point]) -> bool:

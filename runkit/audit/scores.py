@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from runkit.audit.amounts import Amount, amounts
 from runkit.audit.claims import Difference, Found, Measure, Order, PeakStep, Score, Series, Stat, Steps, Where
 from runkit.audit.document import Span
 from runkit.audit.places import StepMention, segment_breaks, step_mentions, without, without_code
-from runkit.audit.words import MEASURES, OTHER_QUANTITIES, STATS, SYSTEMS, Mark, doubt_of, marks
+from runkit.audit.words import MEASURES, MOVES, OTHER_QUANTITIES, STATS, SYSTEMS, Mark, doubt_of, marks
 
 _DIFFERENCES = {"degradation", "gap_to_target", "above_target", "above_source", "below_source"}
 _LOWER = re.compile(
@@ -111,6 +112,7 @@ def scores(
         if id(amount) not in in_series:
             found.extend(_about(sentence, amount))
     found.extend(_orders(sentence))
+    found.extend(_peak_steps(sentence))
     return tuple(sorted(found, key=lambda one: one.span))
 
 
@@ -134,6 +136,19 @@ def _marked(text: str, offset: int, around: Surroundings, runs: tuple[RunMention
         amounts=tuple(amounts(bare)),
         runs=runs,
     )
+
+
+def _peak_steps(sentence: _Sentence) -> list[Found]:
+    """Return the claim of a cell under *peak step*."""
+    alone = re.fullmatch(r"\s*(\d[\d,]*)(?:\s*(?:,|&|and)\s*(\d[\d,]*))?\s*", sentence.text)
+    label = sentence.around.label
+    if not sentence.around.is_cell or alone is None:
+        return []
+    if not re.search(r"\b(?:peak|best)\b.*\bstep\b|\bstep of (?:the )?(?:peak|best)\b", label, re.IGNORECASE):
+        return []
+    steps = tuple(int(one.replace(",", "")) for one in alone.groups() if one)
+    span = Span(sentence.offset + alone.start(1), sentence.offset + alone.end(alone.lastindex or 1))
+    return [Found(span, "peak.step", " & ".join(map(str, steps)), PeakStep(steps))]
 
 
 def _nearest(sentence: _Sentence, found: Sequence[Mark], amount: Amount) -> tuple[Mark | None, bool]:
@@ -175,6 +190,8 @@ def _about(sentence: _Sentence, amount: Amount) -> list[Found]:
         return []
     mark, measure_near = _nearest(sentence, sentence.measures, amount)
     measure = mark.meaning if mark else None
+    if not measure_near and _moves(sentence, amount) and measure in {None, *_DIFFERENCES}:
+        measure, measure_near = "accuracy", True
     if measure is None or (not measure_near and sentence.around.label):
         lent, close = _around(sentence, MEASURES)
         measure, measure_near = (lent, close) if lent is not None else (measure, measure_near)
@@ -195,6 +212,12 @@ def _about(sentence: _Sentence, amount: Amount) -> list[Found]:
         if amount.unit == "points":
             return []
     return _score(sentence, amount, measure if measure not in _DIFFERENCES else None, measure_near)
+
+
+def _moves(sentence: _Sentence, amount: Amount) -> bool:
+    """Return whether a verb of a curve stands in the segment of *amount*, before it."""
+    start, _ = sentence.segment(amount.start)
+    return amount.unit != "points" and MOVES.search(sentence.text, start, amount.start) is not None
 
 
 def _is_other_quantity(sentence: _Sentence, amount: Amount) -> bool:
@@ -273,7 +296,8 @@ def _where(sentence: _Sentence, amount: Amount) -> Where:
 
 
 def _steps_of(sentence: _Sentence, amount: Amount) -> Steps | None:
-    start, end = sentence.segment(amount.start)
+    start, _ = sentence.segment(amount.start)
+    _, end = sentence.segment(amount.end - 1)
     others = [one for one in sentence.amounts if one is not amount]
 
     def clear(left: int, right: int) -> bool:
@@ -364,6 +388,8 @@ def _score(sentence: _Sentence, amount: Amount, measure: str | None, measure_nea
         and amount.comparator == "="
     ):
         amount = replace(amount, comparator="<=")
+    elif denied and amount.comparator in {"<", "<="}:
+        amount = replace(amount, comparator=">=", slack=Fraction(0))
     steps = where.steps
     if where.stat == "peak" and steps is not None and steps.at and not steps.is_after:
         amount = replace(amount, comparator="=" if amount.comparator == "<=" else amount.comparator)

@@ -260,7 +260,7 @@ _ITEMS = re.compile(
 )
 _DURATION = re.compile(
     (
-        r"\b(?:took|lasted|ran for|wall[- ]?(?:clock|time)(?: of| was|:)?|"
+        r"\b(?:took|lasted|ran(?: for)?|wall[- ]?(?:clock|time)(?: of| was|:)?|"
         r"duration(?: of| was|:)?|in|elapsed:?|runtime(?: of| was|:)?)\s+(?P<amount>(?:about "
         r"|around |roughly |just under |just over |under |over |less than "
         r"|more than |~\s*)?\d[\d.,]*)\s*(?P<unit>h(?:ours?|rs?)?|min(?:utes?|"
@@ -270,7 +270,7 @@ _DURATION = re.compile(
 )
 _HM = re.compile(
     (
-        r"\b(?:took|lasted|ran for|wall[- ]?(?:clock|time)(?: of| was|:)?|"
+        r"\b(?:took|lasted|ran(?: for)?|wall[- ]?(?:clock|time)(?: of| was|:)?|"
         r"duration(?: of| was|:)?|in|elapsed:?|runtime(?: of| was|:)?)\s+(?:about "
         r"|~\s*)?(?P<h>\d{1,2})\s*h(?:ours?|rs?)?\s*(?P<m>\d{1,2})\s*m(?:in(?:utes?|"
         r"s)?)?\b"

@@ -92,23 +92,28 @@ MEASURES = _compiled(
             r"\b(?:below|off|from|under|since) (?:its |the )?(?:own "
             r")?peak\b(?! of| at)|\bpost-peak (?:drop|loss|decline)\b"
         ),
-        "gap_to_target": rf"\bgap\b|\b{_BELOW} {_THE}{_TARGET}\b|\bdeficit\b",
+        "gap_to_target": rf"\bgap\b|(?:\b|(?=<)){_BELOW} {_THE}{_TARGET}\b|\bdeficit\b",
         "above_target": rf"(?:\b|(?=>)){_ABOVE} {_THE}{_TARGET}\b",
         "above_source": rf"(?:\b|(?=>)){_ABOVE} {_THE}{_SOURCE}\b|\bgain over (?:the )?source\b|\blift\b",
-        "below_source": rf"\b{_BELOW} {_THE}{_SOURCE}\b",
+        "below_source": rf"(?:\b|(?=<)){_BELOW} {_THE}{_SOURCE}\b",
         "accuracy": (
             r"\bacc(?:uracy|uracies)?\b\.?|\bscor(?:e|es|ed|ing)\b|\bexact[- "
             r"]match\b|\bEM\b|\bsolve[ds]?(?: rate)?\b|"
-            r"\bsuccess rate\b|\bcorrect(?:ly)?\b|\banswer(?:s|ed)? (?:right\b|(?=\d))|"
-            r"\b(?:dropp?(?:s|ed)|f[ae]ll(?:s|en)?|rose|rises|climb(?:s|"
-            r"ed)|improv(?:es|ed)|declin(?:es|ed)|went|jump(?:s|ed)|"
-            r"slid(?:es)?|collaps(?:es|ed)|recover(?:s|ed)|plateau(?:s|"
-            r"ed)|hover(?:s|ed)|stabili[sz](?:es|ed)|settled|reach(?:es|"
-            r"ed)|"
-            r"hit|stay(?:s|ed)|remain(?:s|ed)|drift(?:s|ed))\b(?! (?:over|on|upon|the))"
+            r"\bsuccess rate\b|\bcorrect(?:ly)?\b|\banswer(?:s|ed)? (?:right\b|(?=\d))"
         ),
     }
 )
+
+MOVES = re.compile(
+    r"\b(?:dropp?(?:s|ed)|f[ae]ll(?:s|en)?|rose|rises|climb(?:s|"
+    r"ed)|improv(?:es|ed)|declin(?:es|ed)|went|jump(?:s|ed)|"
+    r"slid(?:es)?|collaps(?:es|ed)|recover(?:s|ed)|plateau(?:s|"
+    r"ed)|hover(?:s|ed)|stabili[sz](?:es|ed)|settled|reach(?:es|"
+    r"ed)|"
+    r"hit|stay(?:s|ed)|remain(?:s|ed)|drift(?:s|ed))\b(?! (?:over|on|upon|the))",
+    re.IGNORECASE,
+)
+"""Verbs of a curve; beside a number and without another quantity they speak of accuracy."""
 
 OTHER_QUANTITIES = re.compile(
     r"\bp(?:-?values?)?\s*(?==|<|>|≈|~)|\bloss(?:es)?\b|\bweights?\b|"
