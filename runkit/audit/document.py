@@ -98,6 +98,7 @@ class Document:
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|vs|cf|approx|ca|Fig|Tab|Eq|Sec|no|et al|acc|resp|pts|p)|\b[A-Z])\.$"
 )
+_CODE = re.compile(r"`[^`]*`")
 _SENTENCE_END = re.compile(r"[.!?]['\")`*]*(?=\s+[A-Z`\[(\d~\"*]|\s+[a-z]+[A-Z0-9_]|\s*$)")
 
 
@@ -111,7 +112,8 @@ def sentences(document: Document, block: Block) -> Iterator[Span]:
         yield block.span
         return
     text, start = document.plain(block.span), 0
-    for match in _SENTENCE_END.finditer(text):
+    outside_code = _CODE.sub(lambda match: "`" + "x" * (len(match.group()) - 2) + "`", text)
+    for match in _SENTENCE_END.finditer(outside_code):
         if _ABBREVIATION.search(text, start, match.start() + 1):
             continue
         if text[start : match.end()].strip():

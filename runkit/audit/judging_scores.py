@@ -71,8 +71,9 @@ def _score_reading(run: Manifest, claim: Score, everything: Sequence[Point]) -> 
         return Judgement(
             "unverifiable", meant[-1].told(), f"the evaluations have {meant[-1].n} items, not {amount.n}"
         )
+    because = "RK207" if claim.measure == "invalid" and _is_above_threshold(everything) else ""
     if amount.is_range or (where.steps is not None and where.steps.is_throughout):
-        return _range_reading(amount, meant, where, everything)
+        return _range_reading(amount, meant, where, because)
     matching = [point for point in meant if _agrees(amount, point)]
     is_bound = amount.comparator != "=" and (where.stat == "peak" or _is_stretch(where))
     if is_bound and len(matching) != len(meant):
@@ -90,7 +91,6 @@ def _score_reading(run: Manifest, claim: Score, everything: Sequence[Point]) -> 
         ]
     ):
         return Judgement("supported", top[0].told(), _at(top))
-    because = "RK207" if claim.measure == "invalid" and _is_above_threshold(everything) else ""
     if claim.measure == "valid" and all(point.count is None for point in meant):
         return Judgement("unverifiable", "", "only logged numbers are known")
     if claim.measure == "valid":
@@ -123,9 +123,7 @@ def _valid_reading(amount: Amount, meant: Sequence[Point]) -> Judgement:
     )
 
 
-def _range_reading(
-    amount: Amount, meant: Sequence[Point], where: Where, everything: Sequence[Point]
-) -> Judgement:
+def _range_reading(amount: Amount, meant: Sequence[Point], where: Where, because: str) -> Judgement:
     inside = [point for point in meant if amount.holds(point.value)]
     low, high = min(point.value for point in meant), max(point.value for point in meant)
     listed = f"{decimal(low)}-{decimal(high)}: " + ", ".join(
@@ -139,7 +137,8 @@ def _range_reading(
             return Judgement(
                 "unverifiable", listed, "it holds for some evaluations, and the text does not say for which"
             )
-    return Judgement("contradicted", listed, _at([point for point in meant if point not in inside]))
+    outside = [point for point in meant if point not in inside]
+    return Judgement("contradicted", listed, _at(outside), because)
 
 
 def _agrees(amount: Amount, point: Point) -> bool:

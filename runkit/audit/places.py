@@ -70,7 +70,11 @@ def step_mentions(text: str) -> tuple[StepMention, ...]:
         for match in pattern.finditer(text):
             if any(one.start < match.end() and match.start() < one.end for one in found):
                 continue
-            found.append(StepMention(match.start(), match.end(), _steps(match.groupdict())))
+            words = match.group()
+            start = match.start() + len(words) - len(words.lstrip())
+            found.append(
+                StepMention(start, match.start() + len(words.rstrip(" ,")), _steps(match.groupdict()))
+            )
     found += [
         StepMention(match.start(), match.end(), Steps(is_throughout=True))
         for match in _THROUGHOUT.finditer(text)
@@ -87,7 +91,8 @@ def _steps(named: dict[str, str | None]) -> Steps:
     if named.get("plus"):
         return Steps(low=at[0])
     if named.get("after"):
-        return Steps(at=at, low=at[0], is_after=True)
+        is_open = (named["after"] or "").split()[0].lower() in {"after", "following"}
+        return Steps(at=at, low=at[0], is_after=is_open)
     return Steps(at=at)
 
 

@@ -41,6 +41,9 @@ _DRIFT = re.compile(
     r"\b(?:up from|down from|compared (?:to|with)|vs\.?|versus|instead of|rather than|not)\s*~?\s*$",
     re.IGNORECASE,
 )
+_COMPARED = re.compile(
+    r"\b(?:compared (?:with|to)|relative to|against|than)\s+(?:the |run )*[\"`(]*$", re.IGNORECASE
+)
 _CLOSES = re.compile(r"\s+of (?:the |that |this )?(?:[\w-]+ ){0,3}gap\b", re.IGNORECASE)
 _BRACKET = re.compile(r"\[\s*[+-]?\d[\d.]*\s*%?\s*[,;]\s*[+-]?\d[\d.]*\s*%?\s*\]")
 _OTHER_HEAD = re.compile(r"^\s*p\b|\bp[- ](?:value|holm|raw)\b", re.IGNORECASE)
@@ -90,6 +93,11 @@ class _Sentence:
     others: tuple[Mark, ...]
     amounts: tuple[Amount, ...]
     runs: tuple[RunMention, ...]
+
+    @property
+    def quantities(self) -> tuple[Mark, ...]:
+        """The measures in words; ``< target`` orders two numbers and is the quantity of none."""
+        return tuple(mark for mark in self.measures if self.text[mark.start] not in "<>")
 
     def doubt_at(self, place: int) -> str:
         """Return why a claim at *place* is no plain statement, or an empty string."""
@@ -188,7 +196,7 @@ def _around(sentence: _Sentence, table: tuple[tuple[str, re.Pattern[str]], ...])
 def _about(sentence: _Sentence, amount: Amount) -> list[Found]:
     if _is_other_quantity(sentence, amount):
         return []
-    mark, measure_near = _nearest(sentence, sentence.measures, amount)
+    mark, measure_near = _nearest(sentence, sentence.quantities, amount)
     measure = mark.meaning if mark else None
     if not measure_near and _moves(sentence, amount) and measure in {None, *_DIFFERENCES}:
         measure, measure_near = "accuracy", True
@@ -322,6 +330,7 @@ def _steps_of(sentence: _Sentence, amount: Amount) -> Steps | None:
         if one.end <= start
         and clear(one.end, amount.start)
         and not re.search(r"[\d%]\s*\(\s*(?:at |@ ?|on )?$", sentence.text[: one.start])
+        and not _has_amounts(sentence, one.start)
     ]
     if leading:
         return leading[-1].steps
@@ -329,6 +338,12 @@ def _steps_of(sentence: _Sentence, amount: Amount) -> Steps | None:
     if lent and sentence.around.is_cell:
         return lent[0].steps
     return None
+
+
+def _has_amounts(sentence: _Sentence, place: int) -> bool:
+    """Return whether the segment that holds *place* has an amount, which then owns its steps."""
+    start, end = sentence.segment(place)
+    return any(start <= one.start < end for one in sentence.amounts)
 
 
 def _systems_of(sentence: _Sentence, amount: Amount) -> tuple[tuple[str, ...], bool]:
@@ -364,6 +379,8 @@ def _systems_of(sentence: _Sentence, amount: Amount) -> tuple[tuple[str, ...], b
             return tuple(sorted(rivals)), True
     if lent is not None:
         return (lent,), True
+    if _moves(sentence, amount):
+        return ("bridged",), True  # the two models are frozen: only the bridge has a curve
     return ("bridged", "source", "target"), False
 
 
@@ -522,8 +539,10 @@ def _difference(sentence: _Sentence, amount: Amount, measure: str | None, near: 
     other = _other_run(sentence, amount)
     start, end = sentence.segment(amount.start)
     marks_here = [
-        mark for mark in sentence.measures if start <= mark.start < end and mark.meaning in _DIFFERENCES
+        mark for mark in sentence.quantities if start <= mark.start < end and mark.meaning in _DIFFERENCES
     ]
+    if marks_here and measure not in _DIFFERENCES:
+        measure = min(marks_here, key=lambda mark: abs(mark.start - amount.end)).meaning
     elliptic = None
     if not marks_here and any(
         mark.meaning in _DIFFERENCES and mark.end <= start for mark in sentence.measures
@@ -584,6 +603,12 @@ def _other_run(sentence: _Sentence, amount: Amount) -> tuple[RunMention, int] | 
             return mention, -1
         if _HIGHER.search(before) or _HIGHER.search(between):
             return mention, 1
+    compared = re.match(
+        r"\s*(?:(lower|worse|less|below|behind)|higher|better|more|above)\b", sentence.text[amount.end :]
+    )
+    for mention in near if compared is not None else ():
+        if _COMPARED.search(sentence.text[: mention.start]):
+            return mention, -1 if compared is not None and compared.group(1) else 1
     return None
 
 

@@ -136,7 +136,7 @@ _GPU = re.compile(
     r"(?:(?P<count>\b\d{1,3}|\b(?:a single|single|one|two|three|four|"
     r"six|eight|sixteen|dual))\s*(?:x|\*)?\s*[-]?)?(?:NVIDIA |Nvidia "
     r")?"
-    r"\b(?P<model>[ABHLTV]\d{2,4}s?|GH200|RTX ?\w*\d{4}|MI\d{3}X?)\b(?:[- "
+    r"(?:\b|(?<=\dx)|(?<=\sx))(?P<model>[ABHLTV]\d{2,4}s?|GH200|RTX ?\w*\d{4}|MI\d{3}X?)\b(?:[- "
     r"]?(?:SXM\d?|PCIe|HBM\d\w?))?[- ]?(?:\(?\s*(?P<memory>\d{2,3})\s*Gi?B\)?)?(?:\s*x\s*(?P<"
     r"after>\d{1,2})\b)?",
 )
@@ -419,7 +419,8 @@ def _found(
 ) -> Found:
     words = " ".join((claimed or match.group()).split())
     start = match.start() + len(match.group()) - len(match.group().lstrip())
-    return Found(Span(start, match.end()), quantity, words, statement, not doubt, doubt)
+    end = match.start() + len(match.group().rstrip(" ,("))
+    return Found(Span(start, end), quantity, words, statement, not doubt, doubt)
 
 
 def _endings(text: str, around: Surroundings) -> Iterator[Found]:
