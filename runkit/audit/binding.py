@@ -21,11 +21,9 @@ _COMPARED = re.compile(
 )
 _POSSESSIVE = re.compile(r"^['`\")]*'s\b")
 _ALL_RUNS = re.compile(
-    (
-        r"\b(?:every|each|all(?: of)?(?: the| these| our| \w+)?|none of "
-        r"the|no (?:preserved|archived))\s+(?:preserved\s+|archived\s+|five\s+|"
-        r"\d+\s+)*(?:director(?:y|ies)|folders?|runs?|snapshots?)\b"
-    ),
+    r"\b(?:every|each(?: of(?: the| these| our)?)?|all(?: of)?(?: the| these| our| \w+)?|none of the|"
+    r"no (?:preserved|archived))\s+(?:preserved\s+|archived\s+|five\s+|run\s+|\d+\s+)*"
+    r"(?:director(?:y|ies)|folders?|runs?|snapshots?)\b",
     re.IGNORECASE,
 )
 

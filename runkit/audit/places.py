@@ -16,7 +16,8 @@ _STEP_PATTERNS = (
     re.compile(
         r"(?P<after>\b(?:after|since|from|past|beyond|following)\s+(?:about\s+|"
         rf"~\s*)?)?\bsteps?[\s:=#-]*(?P<at>{_LIST})"
-        rf"(?P<range>\s*(?:-|to|through|and)\s*(?:steps?\s*)?(?P<end>{_COUNT})(?!\w|\.\d|\s*%))?(?P<plus>\s*(?"
+        rf"(?P<range>\s*(?:-|to|through|and)\s*(?:steps?\s*)?(?P<end>{_COUNT})(?!\w|"
+        r"\.\d|\s*%))?(?P<plus>\s*(?"
         r":\+|onwards?|and (?:later|beyond|after)))?(?!\w|\.\d)",
         re.IGNORECASE,
     ),

@@ -211,6 +211,9 @@ def _about(sentence: _Sentence, amount: Amount) -> list[Found]:
         and any(start <= one.start < end for one in sentence.systems)
     ):
         measure, measure_near = "accuracy", True
+    other = _other_systems_score(sentence, amount, mark) if measure_near else None
+    if other is not None:
+        return _score(sentence, amount, "accuracy", True, systems=(other,))
     if amount.unit == "points" or measure in _DIFFERENCES:
         if amount.unit == "count":
             return []
@@ -384,8 +387,28 @@ def _systems_of(sentence: _Sentence, amount: Amount) -> tuple[tuple[str, ...], b
     return ("bridged", "source", "target"), False
 
 
-def _score(sentence: _Sentence, amount: Amount, measure: str | None, measure_near: bool) -> list[Found]:
-    systems, system_said = _systems_of(sentence, amount)
+def _other_systems_score(sentence: _Sentence, amount: Amount, mark: Mark | None) -> str | None:
+    """Return the system in ``below the target alone with 0.515``, where the amount is not the difference."""
+    if mark is None or mark.meaning not in _DIFFERENCES - {"degradation"} or amount.unit == "points":
+        return None
+    between = sentence.text[mark.end : amount.start]
+    if mark.end > amount.start or not re.fullmatch(r"(?:[ -]alone)?\s*(?:with|at|of|=|:|,|\()?\s*", between):
+        return None
+    if re.match(r"gap|deficit|lift|gain", sentence.text[mark.start : mark.end], re.IGNORECASE):
+        return None
+    return "source" if mark.meaning.endswith("source") else "target"
+
+
+def _score(
+    sentence: _Sentence,
+    amount: Amount,
+    measure: str | None,
+    measure_near: bool,
+    *,
+    systems: tuple[str, ...] = (),
+) -> list[Found]:
+    said, system_said = _systems_of(sentence, amount)
+    systems, system_said = (systems, True) if systems else (said, system_said)
     where = _where(sentence, amount)
     if measure is None and not system_said and where.stat == "any":
         return []

@@ -82,7 +82,7 @@ _BRIDGE = re.compile(
     r"\b(?P<kind>DiT|resampler|linear|cross-attention|perceiver|adapter)[- ](?:bridge|translator)\b",
     re.IGNORECASE,
 )
-_NEEDS = re.compile(r"\b(?:requires?|needs?|depends on|only works with)\s+`(?P<value>\w+)`", re.IGNORECASE)
+_NEEDS = re.compile(r"\b(?:requires?|needs?|depends on|only works? with)\s+`(?P<value>\w+)`", re.IGNORECASE)
 _ATTRIBUTED = re.compile(
     (
         r"\b(?:label(?:l)?ed|called|named|titled|so-called|claimed|supposed(?:ly)?|"
@@ -94,7 +94,7 @@ _CONDITIONAL = re.compile(
     (
         r"\b(?:whenever|if|when|auto-?selects?|default(?:s|ed)? to|set(?:ting)? "
         r"`|try|switch(?:ing)? to|instead of|unless|next|should|requires?|"
-        r"needs?|corrected)\b"
+        r"needs?|only works? with|corrected)\b"
     ),
     re.IGNORECASE,
 )
@@ -296,7 +296,7 @@ def _joined(text: str, mentions: list[Mark]) -> Iterator[tuple[tuple[str, ...], 
         first = mentions[index]
         names, end = [first.meaning], first.end
         while index + 1 < len(mentions) and re.fullmatch(
-            r"\s*(?:/|or|nor)?\s*", text[end : mentions[index + 1].start]
+            r"\s*(?:/|or|nor|and)?\s*", text[end : mentions[index + 1].start]
         ):
             index += 1
             names.append(mentions[index].meaning)

@@ -155,6 +155,12 @@ _CODE = re.compile(r"`([^`]+)`")
 _COMMAND = re.compile(
     r"(?:^|\s)(?:bash|sh|python3?|torchrun|accelerate launch|sbatch|srun|runkit|deepspeed)\s+\S"
 )
+_LAUNCHED = re.compile(
+    r"\b(?:commands?|launch\w*|ran|run with|invo[ck]\w+|execut\w+|started "
+    r"with|produced (?:by|with)|reproduc\w+|"
+    r"submitted|trained with)\b",
+    re.IGNORECASE,
+)
 _RUN_FILE = re.compile(
     r"(?<![\w/.{},*-])(?P<path>(?:[\w.{},*-]+/)*(?:[\w-]*train[\w-]*\.log|"
     r"summary\.log|eval_samples_step_(?:\{[^}]*\}|[\w*]+)\.jsonl|"
@@ -192,7 +198,8 @@ _KEPT = re.compile(
 _LOST = re.compile(r"\b(?:no|not|never|without|missing|lost|absent|nor|weren't|wasn't)\b", re.IGNORECASE)
 _EVERY = re.compile(
     (
-        r"\b(?:every|each|all(?: of)?(?: the)?|both|none of the|no)\s+(?:\w+\s+){0,2}?(?:director"
+        r"\b(?:every|each(?: of(?: the| these)?)?|all(?: of)?(?: the)?|"
+        r"both|none of the|no)\s+(?:\w+\s+){0,2}?(?:director"
         r"(?:y|ies)|folders?|runs?|snapshots?|entr(?:y|ies))\b"
     ),
     re.IGNORECASE,
@@ -613,7 +620,7 @@ def _files(text: str) -> Iterator[Found]:
 
 def _commands(text: str, around: Surroundings) -> Iterator[Found]:
     for match in _CODE.finditer(text):
-        if _COMMAND.search(match.group(1)):
+        if _COMMAND.search(match.group(1)) and _LAUNCHED.search(f"{without_code(text)} {around.label}"):
             yield _found(
                 match, "command", CommandLine(" ".join(match.group(1).split())), claimed=match.group(1)
             )

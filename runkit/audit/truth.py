@@ -127,7 +127,8 @@ def _at_steps(during: list[Point], final: list[Point], steps: Steps, run: Manife
         low, high = steps.low or 0, steps.high if steps.high is not None else 10**12
         inside = [point for point in during if point.step is not None and low <= point.step <= high]
         last = run.sealed.training.last_step
-        return tuple(inside + (final if last is not None and low <= last <= high else []))
+        is_open = steps.high is None and last is not None and low <= last
+        return tuple(inside + (final if is_open else []))
     at = [point for point in during if point.step in steps.at]
     last = run.sealed.training.last_step
     return tuple(at + (final if last in steps.at else []))
