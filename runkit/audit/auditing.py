@@ -157,12 +157,8 @@ _STEP_COLUMN = re.compile(r"\W*(?:(?:eval|training) )?(?:step|iteration)s?\W*", 
 
 def _first_head(document: Document, block: Block) -> str:
     """Return the head of the first column of the table of *block*."""
-    heads = [
-        one
-        for one in document.blocks
-        if one.kind == "cell" and one.is_head and block.header and block.header[-1] in one.row
-    ]
-    return document.plain(heads[0].span) if heads else ""
+    first = document.first_heads.get(block.header[-1]) if block.header else None
+    return document.plain(first) if first is not None else ""
 
 
 def _has_amount(text: str) -> bool:

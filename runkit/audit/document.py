@@ -75,6 +75,11 @@ class Document:
     def _line_starts(self) -> list[int]:
         return [0, *(match.end() for match in re.finditer(r"\n", self.source))]
 
+    @cached_property
+    def first_heads(self) -> Mapping[Span, Span]:
+        """Each head cell of a table to the first one of its row."""
+        return {block.span: block.row[0] for block in self.blocks if block.is_head and block.row}
+
     def line_and_column(self, place: int) -> tuple[int, int]:
         """Return line and column of *place*, both from 1."""
         line = bisect_right(self._line_starts, place)
