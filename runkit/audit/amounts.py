@@ -108,7 +108,10 @@ _SHARES = {
     "three quarters": Fraction(3, 4),
 }
 _SHARE = re.compile(
-    rf"(?P<lead>(?:(?:{_COMPARE}|{_HEDGE}|exactly)\s+)*)\b(?P<share>{'|'.join(_SHARES)})(?= (?:of|the)\b)",
+    (
+        rf"(?P<lead>(?:(?:{_COMPARE}|{_HEDGE}|exactly)\s+)*)\b(?P<share>{'|'.join(_SHARES)})(?= "
+        r"(?:of|the)\b)(?! of (?:what|its|that|their)\b)"
+    ),
     re.IGNORECASE,
 )
 

@@ -215,6 +215,8 @@ def _verdict(document: Document, archive: Archive, claim: Claim) -> Verdict:
     judgement, run_id = _judgement(archive, claim)
     if judgement.word == "contradicted" and not claim.is_certain:
         judgement = Judgement("unverifiable", judgement.actual, f"not certain: {claim.doubt}", "")
+    if judgement.word == "supported" and claim.doubt and _is_bound(claim):
+        judgement = Judgement("unverifiable", judgement.actual, f"not certain: {claim.doubt}")
     line, column = document.line_and_column(claim.span.start)
     end_line, end_column = document.line_and_column(claim.span.end)
     return Verdict(
@@ -234,6 +236,11 @@ def _verdict(document: Document, archive: Archive, claim: Claim) -> Verdict:
         evidence=judgement.evidence,
         because=judgement.because if judgement.word == "contradicted" else "",
     )
+
+
+def _is_bound(claim: Claim) -> bool:
+    """Return whether a claim only sets a bound, which many numbers keep by chance."""
+    return isinstance(claim.statement, Score) and claim.statement.amount.comparator != "="
 
 
 def _with_role(archive: Archive, run_id: str, quantity: str) -> str:

@@ -36,6 +36,10 @@ def judged_setting(run: Manifest, claim: Setting) -> Judgement:
         return Judgement(
             "unverifiable", "", f"the configuration of {run.run_id} has no {claim.key.split('|')[0]}"
         )
+    for alternative in claim.key.split("|"):
+        other = configured(run, alternative)
+        if other is not None and same_value(other[1], claim.value):
+            known = other
     key, value = known
     actual = f"{key} {value}"
     evidence = configuration_evidence(run)

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from runkit.audit.amounts import exact
 from runkit.audit.claims import Steps
 
-_COUNT = r"\d[\d,]*(?:\.\d+k|k)?"
-_LIST = rf"{_COUNT}(?:(?:\s*,\s*|\s*(?:&|/|and|or)\s*)\d[\d,]*k?(?!\w|\.\d|\s*%|\s*(?:points|pts|pp)\b))*"
+_COUNT = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+k|k)?"
+_LIST = (
+    rf"{_COUNT}(?:(?:\s*,\s*|\s*(?:&|/|and|or)\s*)(?:\d{1, 3}(?:,\d{3})+(?!\d)|"
+    r"\d+)k?(?!\w|\.\d|\s*%|\s*(?:points|pts|pp)\b))*"
+)
 _STEP_PATTERNS = (
     re.compile(r"eval_samples_step_(?P<dump>\d+)"),
     re.compile(

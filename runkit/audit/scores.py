@@ -44,6 +44,9 @@ _DRIFT = re.compile(
 _COMPARED = re.compile(
     r"\b(?:compared (?:with|to)|relative to|against|than)\s+(?:the |run )*[\"`(]*$", re.IGNORECASE
 )
+_JOINTLY = re.compile(
+    r"\b(?:they|together|both|either|oracle|ensemble|union|combined|jointly)\b", re.IGNORECASE
+)
 _CLOSES = re.compile(r"\s+of (?:the |that |this )?(?:[\w-]+ ){0,3}gap\b", re.IGNORECASE)
 _BRACKET = re.compile(r"\[\s*[+-]?\d[\d.]*\s*%?\s*[,;]\s*[+-]?\d[\d.]*\s*%?\s*\]")
 _OTHER_HEAD = re.compile(r"^\s*p\b|\bp[- ](?:value|holm|raw)\b", re.IGNORECASE)
@@ -200,6 +203,8 @@ def _about(sentence: _Sentence, amount: Amount) -> list[Found]:
     measure = mark.meaning if mark else None
     if not measure_near and _moves(sentence, amount) and measure in {None, *_DIFFERENCES}:
         measure, measure_near = "accuracy", True
+        if amount.unit == "bare" and amount.high > 1 and not sentence.around.is_cell:
+            return []
     if measure is None or (not measure_near and sentence.around.label):
         lent, close = _around(sentence, MEASURES)
         measure, measure_near = (lent, close) if lent is not None else (measure, measure_near)
@@ -263,6 +268,11 @@ def _is_other_quantity(sentence: _Sentence, amount: Amount) -> bool:
         for mark in sentence.others
         if start <= mark.start < end or mark.end >= amount.start - 3 >= mark.start
     ]
+    if not near and amount.unit == "bare" and not sentence.around.is_cell:
+        before_it = [mark.end for mark in sentence.others if mark.end <= amount.start]
+        ours = [mark.end for mark in words if mark.end <= amount.start]
+        if before_it and max(before_it) > max(ours, default=-1):
+            return True
     if not near:
         return bool(
             sentence.around.label
@@ -343,6 +353,32 @@ def _steps_of(sentence: _Sentence, amount: Amount) -> Steps | None:
     return None
 
 
+def _means_alone(sentence: _Sentence, mark: Mark, amount: Amount) -> bool:
+    """Return whether a model's name means the model alone, and not the bridge into it."""
+    if re.match(
+        r"\W*(?:alone|by itself|on its own|solo|baseline|gets alone)\b",
+        sentence.text[mark.end :],
+        re.IGNORECASE,
+    ):
+        return True
+    between = (
+        sentence.text[mark.end : amount.start]
+        if mark.end <= amount.start
+        else sentence.text[amount.end : mark.start]
+    )
+    return (
+        re.fullmatch(
+            (
+                r"[\s:(=~`*]*(?:[\d.]+B?[ -])?(?:(?:instruct|chat)\s*)?[\s:(=~]*(?:at|"
+                r"scores?|gets?|has|of|for|from|reaches)?\s*[\s:(=~]*"
+            ),
+            between,
+            re.IGNORECASE,
+        )
+        is not None
+    )
+
+
 def _has_amounts(sentence: _Sentence, place: int) -> bool:
     """Return whether the segment that holds *place* has an amount, which then owns its steps."""
     start, end = sentence.segment(place)
@@ -357,7 +393,10 @@ def _systems_of(sentence: _Sentence, amount: Amount) -> tuple[tuple[str, ...], b
     plain = [mark for mark in inside if not mark.meaning.startswith("model:")]
     if len(plain) > 1 and len(mine) == len(plain) and all(mark.end <= mine[0].start for mark in plain):
         return (plain[mine.index(amount)].meaning,), True
-    mark, near = _nearest(sentence, plain or inside, amount)
+    named = [one for one in inside if one.meaning.startswith("model:")]
+    mark, near = _nearest(sentence, plain or named, amount)
+    if mark is not None and near and not plain and not _means_alone(sentence, mark, amount):
+        return (mark.meaning, "bridged"), False
     if mark is not None and near:
         rivals = {one.meaning for one in plain if one.meaning != mark.meaning}
         between = [
@@ -373,6 +412,8 @@ def _systems_of(sentence: _Sentence, amount: Amount) -> tuple[tuple[str, ...], b
         return (lent,), True
     if sentence.systems:
         earlier = [one for one in sentence.systems if one.end <= start]
+        if not _stands_in_brackets_of(sentence, amount):
+            earlier = [one for one in earlier if not one.meaning.startswith("model:")]
         if earlier:
             last = earlier[-1]
             before = sentence.segment(last.start)
@@ -438,7 +479,7 @@ def _score(
         doubt = doubt or "the number stands for comparison and may belong to another run"
     if not system_said and where.stat == "any" and what == "accuracy":
         doubt = doubt or "the text does not say of which system the number is"
-    doubt = doubt or _far(sentence, amount, measure_near, where)
+    doubt = doubt or _far(sentence, amount, measure_near, where) or _other_subject(sentence, amount, systems)
     found = [
         Found(
             span=_span(sentence, amount),
@@ -464,6 +505,21 @@ def _score(
             )
         )
     return found
+
+
+def _other_subject(sentence: _Sentence, amount: Amount, systems: tuple[str, ...]) -> str:
+    """Return a doubt when the segment has a subject of its own, and its system comes from an earlier one."""
+    start, end = sentence.segment(amount.start)
+    own = sentence.text[start : amount.start]
+    if _JOINTLY.search(own):
+        return "the sentence speaks of several systems together"
+    is_inherited = not any(start <= one.start < end for one in sentence.systems)
+    has_predicate = any(start <= one.start < amount.start for one in sentence.quantities) or _moves(
+        sentence, amount
+    )
+    if is_inherited and has_predicate and not sentence.around.is_cell and not set(systems) & {"bridged"}:
+        return "the system is named in another part of the sentence"
+    return ""
 
 
 def _far(sentence: _Sentence, amount: Amount, measure_near: bool, where: Where) -> str:

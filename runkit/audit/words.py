@@ -76,6 +76,9 @@ STATS = _compiled(
 MEASURES = _compiled(
     {
         "invalid": (
+            r"\b(?:had|has|have|with|gave|giv(?:es|ing)|contain(?:s|"
+            r"ed)?|produc(?:es|ed)|emit(?:s|ted)?|yield(?:s|ed)?) no "
+            r"(?:\w+ )?(?:answers?|numbers?|digits?)\b|"
             r"\[?\binvalid(?:s|ity)?\b\]?|\bunpars(?:e)?able\b|\bmalformed\b|"
             r"\bno[- ]answers?\b|\bnon-numeric\b|"
             r"\bwithout (?:an?|any) (?:\w+ )?(?:answer|number|digits?)\b|\bfail(?:s|ed|ing)? to parse\b"
@@ -116,6 +119,7 @@ MOVES = re.compile(
 """Verbs of a curve; beside a number and without another quantity they speak of accuracy."""
 
 OTHER_QUANTITIES = re.compile(
+    r"\b(?!bridged_|source_|target_|final_|peak_|eval_samples)[a-z]+(?:_[a-z]+)+\b|"
     r"\bp(?:-?values?)?\s*(?==|<|>|≈|~)|\bloss(?:es)?\b|\bweights?\b|"
     r"\blr\b|\blearning rate\b|\bdropout\b|\bwarm-?up\b|"
     r"\btemperature\b|\bthreshold\b|\bpatience\b|\bstd\b|\bstandard "
@@ -213,11 +217,11 @@ FACTOR_KEYS: dict[str, re.Pattern[str]] = {
 
 KEY_WORDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
-        r"(?:per[- ]device )?batch(?: size)?",
-        ("per_device_batch", "train.batch_size", "batch_size"),
+        r"(?<!global )(?<!effective )(?<!total )(?<!eval )(?<!evaluation )(?:per[- ]device )?batch(?: size)?",
+        ("per_device_batch", "train.batch_size", "batch_size", "global_batch"),
         "per_device_batch",
     ),
-    (r"global batch(?: size)?", ("global_batch",), "global_batch"),
+    (r"(?:global|effective|total) batch(?: size)?", ("global_batch", "train.batch_size"), "global_batch"),
     (r"(?:learning rate|lr)", ("lr", "optim.learning_rate"), "lr"),
     (r"eval(?:uat(?:ion|ed))? every", ("eval_every", "train.eval_every_steps"), "eval_every"),
     (

@@ -65,7 +65,7 @@ def test_the_confusion_table_over_all_documents() -> None:
     pairs = [row[:2] for name in DOCUMENTS for row in judged(name)[0]]
     assert confusion(pairs) == (
         "expected      contradicted    supported unverifiable    not found\n"
-        "contradicted            72            0            0            0\n"
-        "supported                0          249            1           12\n"
-        "unverifiable             0            0           10            0"
+        "contradicted            75            0            0            0\n"
+        "supported                0          301            1           20\n"
+        "unverifiable             0            0           21            1"
     )
