@@ -169,7 +169,7 @@ def _nearest(sentence: _Sentence, found: Sequence[Mark], amount: Amount) -> tupl
         mark for mark in found if start <= mark.start and mark.end <= amount.end and mark.start < amount.end
     ]
     after = [mark for mark in found if amount.end <= mark.start < end]
-    earlier = [mark for mark in found if mark.end <= start]
+    earlier = [mark for mark in found if mark.end <= start and not _is_closed(sentence, mark, start)]
     others = [one for one in sentence.amounts if one is not amount]
     near_before = [mark for mark in before if not any(mark.end <= one.start < amount.start for one in others)]
     near_after = [mark for mark in after if not any(amount.end <= one.start < mark.start for one in others)]
@@ -182,6 +182,12 @@ def _nearest(sentence: _Sentence, found: Sequence[Mark], amount: Amount) -> tupl
     if earlier:
         return earlier[-1], False
     return None, False
+
+
+def _is_closed(sentence: _Sentence, mark: Mark, place: int) -> bool:
+    """Return whether *mark* stands in brackets that are closed before *place*; its word ends with them."""
+    between = sentence.text[mark.end : place]
+    return between.count(")") > between.count("(")
 
 
 def _around(sentence: _Sentence, table: tuple[tuple[str, re.Pattern[str]], ...]) -> tuple[str | None, bool]:
@@ -302,8 +308,10 @@ def _where(sentence: _Sentence, amount: Amount) -> Where:
         and not near
         and any(mark.end <= one.start < amount.start for one in sentence.amounts)
     ):
-        # A statistic with a number of its own is only a hint for the numbers that follow.
-        stat = None if sentence.around.label else stat
+        # A statistic with a number of its own says nothing of other segments, brackets excepted.
+        stat = stat if _stands_in_brackets_of(sentence, amount) else None
+    if stat in {"first", "lowest", "last_step"} and not near:
+        stat = None
     if stat is None:
         stat, near = _around(sentence, STATS)
     if steps is not None and stat not in {"peak", "final"}:
@@ -411,7 +419,9 @@ def _systems_of(sentence: _Sentence, amount: Amount) -> tuple[tuple[str, ...], b
     if lent is not None and close:
         return (lent,), True
     if sentence.systems:
-        earlier = [one for one in sentence.systems if one.end <= start]
+        earlier = [
+            one for one in sentence.systems if one.end <= start and not _is_closed(sentence, one, start)
+        ]
         if not _stands_in_brackets_of(sentence, amount):
             earlier = [one for one in earlier if not one.meaning.startswith("model:")]
         if earlier:
