@@ -9,7 +9,7 @@ from runkit.records.finding import Severity
 
 RuleFamily = Literal["integrity", "measurement", "completion", "lineage", "statistics", "documents"]
 
-Verb = Literal["validate", "lineage", "table"]
+Verb = Literal["validate", "lineage", "table", "audit"]
 
 
 @dataclass(frozen=True)

@@ -527,11 +527,18 @@ RULES: tuple[Rule, ...] = (
         name="contradicted-prose",
         family="documents",
         severity="error",
-        summary="A number in a document contradicts the archive.",
-        why="It is the kind of mistake that a reviewer finds: an error.",
-        example="A README says that 15 of 200 outputs have digits; 15 have none.",
-        way_out="Correct the sentence.",
-        checked_by=None,
+        summary="A claim in a document contradicts the archive.",
+        why=(
+            "It is the kind of mistake that a reviewer finds: an error. A claim that has a second reading, "
+            "or that could be about another run, is never called contradicted. Where the same facts break "
+            "another rule too (the label of a no-op ablation, RK401), the verdict names it."
+        ),
+        example="A README says that 15 of 200 outputs have digits; 15 are invalid, 185 have an answer.",
+        way_out=(
+            "Correct the sentence. If it is about another run or metric, say so beside it: "
+            "<!-- rk: run=ID metric=final.bridged --> in Markdown, \\rk{run=ID}{0.645} in LaTeX."
+        ),
+        checked_by="audit",
     ),
     Rule(
         code="RK602",
@@ -539,10 +546,13 @@ RULES: tuple[Rule, ...] = (
         family="documents",
         severity="warning",
         summary="A number in a document cannot be checked from what is archived.",
-        why="It may be true, and nobody can know: a warning.",
+        why=(
+            "It may be true, and nobody can know: a warning by its nature. `runkit audit` reports it as a "
+            "note, so that its exit status speaks of contradictions alone."
+        ),
         example="GPU hours of a run that recorded no end.",
         way_out="Archive what proves it, or say how it is known.",
-        checked_by=None,
+        checked_by="audit",
     ),
     Rule(
         code="RK603",
@@ -561,10 +571,13 @@ RULES: tuple[Rule, ...] = (
         family="documents",
         severity="warning",
         summary="A document gives a metric and does not say of which run.",
-        why="A number without a run cannot be traced: a warning.",
+        why=(
+            "A number without a run cannot be traced: a warning by its nature, reported as a note by "
+            "`runkit audit`."
+        ),
         example="'The bridge reaches 64.5 %' in a README of five runs.",
         way_out="Name the run beside the number.",
-        checked_by=None,
+        checked_by="audit",
     ),
 )
 """Every rule, sorted by code."""

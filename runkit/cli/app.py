@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from runkit import __version__
-from runkit.cli import checking, comparing, keeping, printing, running, storing, training
+from runkit.cli import auditing, checking, comparing, keeping, printing, running, storing, training
 from runkit.errors import RunkitError
 
 EXIT_CLEAN = 0
@@ -75,7 +75,7 @@ def _root(
     pass
 
 
-for verbs in (training, running, keeping, comparing, checking, printing, storing):
+for verbs in (training, running, keeping, comparing, checking, auditing, printing, storing):
     verbs.register(app)
 
 

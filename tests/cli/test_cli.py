@@ -26,6 +26,7 @@ VERBS = (
     "validate",
     "lineage",
     "explain",
+    "audit",
     "table",
     "readme",
     "verify",
