@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from runkit.errors import TableRefused
@@ -20,9 +19,7 @@ from runkit.records.cells import (
     Table,
 )
 from runkit.records.finding import Finding
-from runkit.records.manifest import Evaluation
-from runkit.records.outcomes import EvaluationOutcomes
-from runkit.records.seedspec import SeedRow, SeedTableSpec
+from runkit.records.seedspec import SeedTableSpec
 from runkit.stats.multiplicity import holm
 from runkit.stats.proportions import Interval
 from runkit.stats.rounding import percent, percent_interval, points, points_interval, pvalue, stored
@@ -30,59 +27,20 @@ from runkit.stats.seeds import SeedsDifference, difference_over_seeds, seeds_by_
 from runkit.tables import notes
 from runkit.tables.baselines import BaselineGroup, baseline_groups
 from runkit.tables.guards import check_run
-from runkit.tables.measured import (
-    BRIDGED,
-    ArchivedRun,
-    evidence_of,
-    final_evaluation,
-    proven_outcomes,
-    spoken_evidence,
-    why_no_final,
-)
-
-SEED = "seed"
-"""Key of the effective configuration that is allowed, and expected, to differ between the runs of a row."""
+from runkit.tables.measured import BRIDGED, ArchivedRun, spoken_evidence
+from runkit.tables.seed_rows import SEED, Change, Changes, MeasuredRow, measured_rows
 
 _EMPTY = Cell()
 
-
-class Change(NamedTuple):
-    """One setting in which a run differs from another one."""
-
-    key: str
-    value: str
-    """In the run, as JSON."""
-
-
-Changes = Callable[[ArchivedRun, ArchivedRun], Sequence[Change]]
-"""In what the first run differs from the second: settings, models and data, but no mere consequences."""
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """The runs of a row in the order of the control's seeds, each with its final evaluation."""
-
-    label: str
-    seeds: tuple[int, ...]
-    runs: tuple[ArchivedRun, ...]
-    evaluations: tuple[Evaluation, ...]
-    outcomes: tuple[EvaluationOutcomes, ...]
-
-    def correct(self, system: str) -> list[tuple[bool, ...]]:
-        """Return for each seed and item whether *system* was correct."""
-        return [found.correct(system) for found in self.outcomes]
-
-    @property
-    def evidence(self) -> tuple[str, ...]:
-        """Where each final evaluation stands."""
-        return tuple(evidence_of(run, found) for run, found in zip(self.runs, self.evaluations, strict=True))
+_CHANGES_WIDTH = 22
+"""Characters after which the value of a changed setting stands in a line of its own."""
 
 
 class _Compared(NamedTuple):
     """A row, or a frozen model (then *row* is the control), against the control's bridge."""
 
     label: str
-    row: _Measured
+    row: MeasuredRow
     system: str
     difference: SeedsDifference
 
@@ -104,7 +62,7 @@ def seed_table(
     for row in spec.rows:
         for run_id in row.runs:
             check_run(run_id, runs, blocking)
-    measured = _rows(spec, runs, changes)
+    measured = measured_rows(spec, runs, changes)
     control = next(row for row in measured if row.label == spec.control)
     baselines = _baselines(measured)
     family = _family(measured, control, baselines)
@@ -134,77 +92,7 @@ _COLUMNS = (
 )
 
 
-def _rows(spec: SeedTableSpec, runs: Mapping[str, ArchivedRun], changes: Changes) -> tuple[_Measured, ...]:
-    control_row = next(row for row in spec.rows if row.label == spec.control)
-    seeds = tuple(_by_seed(control_row, runs))
-    measured = tuple(_measured(row, seeds, spec.control, runs, changes) for row in spec.rows)
-    control = next(row for row in measured if row.label == spec.control)
-    for row in measured:
-        _check_items(row, control)
-    return measured
-
-
-def _measured(
-    row: SeedRow, seeds: tuple[int, ...], control: str, runs: Mapping[str, ArchivedRun], changes: Changes
-) -> _Measured:
-    by_seed = _by_seed(row, runs)
-    if set(by_seed) != set(seeds):
-        raise TableRefused(
-            f"row {row.label!r} has the seeds {_listed(sorted(by_seed))}, the control {control!r} "
-            f"{_listed(sorted(seeds))}, so differences cannot be taken seed by seed; train the missing ones, "
-            "or leave them out of all rows"
-        )
-    in_order = tuple(by_seed[seed] for seed in seeds)
-    for run in in_order[1:]:
-        others = [change.key for change in changes(run, in_order[0]) if change.key != SEED]
-        if others:
-            raise TableRefused(
-                f"runs {in_order[0].run_id} and {run.run_id} of row {row.label!r} differ in more than their "
-                f"seed: {', '.join(others)}; give each configuration a row of its own"
-            )
-    evaluations = tuple(_final(run) for run in in_order)
-    outcomes = tuple(proven_outcomes(run, found) for run, found in zip(in_order, evaluations, strict=True))
-    return _Measured(row.label, seeds, in_order, evaluations, outcomes)
-
-
-def _by_seed(row: SeedRow, runs: Mapping[str, ArchivedRun]) -> dict[int, ArchivedRun]:
-    by_seed: dict[int, ArchivedRun] = {}
-    for run_id in row.runs:
-        seed = runs[run_id].manifest.sealed.configuration.effective.get(SEED)
-        if not isinstance(seed, int):
-            raise TableRefused(
-                f"run {run_id} does not record its training seed, so it is no row over seeds; leave it out"
-            )
-        if seed in by_seed:
-            raise TableRefused(
-                f"runs {by_seed[seed].run_id} and {run_id} of row {row.label!r} both have seed {seed}; a "
-                "seed counts once, so leave one out"
-            )
-        by_seed[seed] = runs[run_id]
-    return by_seed
-
-
-def _final(run: ArchivedRun) -> Evaluation:
-    final = final_evaluation(run)
-    if final is None:
-        raise TableRefused(
-            f"run {run.run_id} has no final score, {why_no_final(run)}; finish it, or leave its seed out of "
-            "all rows"
-        )
-    return final
-
-
-def _check_items(row: _Measured, control: _Measured) -> None:
-    first, digest = control.outcomes[0], control.evaluations[0].items_sha256
-    for run, evaluation, found in zip(row.runs, row.evaluations, row.outcomes, strict=True):
-        if evaluation.items_sha256 != digest or (found.items, found.golds) != (first.items, first.golds):
-            raise TableRefused(
-                f"run {run.run_id} was measured on other items than {control.runs[0].run_id}, so the two "
-                "cannot be paired; evaluate both on the same items, or leave the row out"
-            )
-
-
-def _baselines(measured: Sequence[_Measured]) -> tuple[BaselineGroup, ...]:
+def _baselines(measured: Sequence[MeasuredRow]) -> tuple[BaselineGroup, ...]:
     """Return the frozen models alone; where runs disagree about one, it has several entries."""
     return baseline_groups([(run.run_id, run) for row in measured for run in row.runs])
 
@@ -213,7 +101,9 @@ _Family = Mapping[str, SeedComparisonSource]
 """All comparisons of a table, by the label of the row; Holm's family."""
 
 
-def _family(measured: Sequence[_Measured], control: _Measured, baselines: Sequence[BaselineGroup]) -> _Family:
+def _family(
+    measured: Sequence[MeasuredRow], control: MeasuredRow, baselines: Sequence[BaselineGroup]
+) -> _Family:
     compared = [
         *(_baseline_compared(group, control) for group in baselines if _is_of_all(group, measured)),
         *(_compared(row.label, row, BRIDGED, control) for row in measured if row is not control),
@@ -227,21 +117,21 @@ def _family(measured: Sequence[_Measured], control: _Measured, baselines: Sequen
     return dict(zip(labels, sources, strict=True))
 
 
-def _is_of_all(group: BaselineGroup, measured: Sequence[_Measured]) -> bool:
+def _is_of_all(group: BaselineGroup, measured: Sequence[MeasuredRow]) -> bool:
     return len(group.labels) == sum(len(row.runs) for row in measured)
 
 
-def _baseline_compared(group: BaselineGroup, control: _Measured) -> _Compared:
+def _baseline_compared(group: BaselineGroup, control: MeasuredRow) -> _Compared:
     return _compared(group.name, control, group.correct.system, control)
 
 
-def _compared(label: str, row: _Measured, system: str, control: _Measured) -> _Compared:
+def _compared(label: str, row: MeasuredRow, system: str, control: MeasuredRow) -> _Compared:
     difference = difference_over_seeds(row.correct(system), control.correct(BRIDGED), are_seeds_shared=True)
     return _Compared(label, row, system, difference)
 
 
 def _comparison_source(
-    one: _Compared, control: _Measured, p_holm: float, family: tuple[str, ...]
+    one: _Compared, control: MeasuredRow, p_holm: float, family: tuple[str, ...]
 ) -> SeedComparisonSource:
     here, there, found = one.row.correct(one.system), control.correct(BRIDGED), one.difference
     evaluation, is_control = control.evaluations[0], one.row is control
@@ -266,7 +156,7 @@ def _only(first: Sequence[bool], second: Sequence[bool]) -> int:
     return sum(here and not there for here, there in zip(first, second, strict=True))
 
 
-def _score_source(row: _Measured, outcome: Literal["correct", "invalid"]) -> SeedScoreSource:
+def _score_source(row: MeasuredRow, outcome: Literal["correct", "invalid"]) -> SeedScoreSource:
     hits = [tuple(one == outcome for one in found.outcomes(BRIDGED)) for found in row.outcomes]
     interval, first = seeds_by_items(hits).crossed_interval, row.evaluations[0]
     return SeedScoreSource(
@@ -278,7 +168,7 @@ def _score_source(row: _Measured, outcome: Literal["correct", "invalid"]) -> See
     )  # fmt: skip
 
 
-def _row(row: _Measured, control: _Measured, family: _Family, changes: Changes) -> Row:
+def _row(row: MeasuredRow, control: MeasuredRow, family: _Family, changes: Changes) -> Row:
     correct = _score_source(row, "correct")
     spread = (percent(min(correct.counts), correct.n), percent(max(correct.counts), correct.n))
     return Row(
@@ -309,7 +199,7 @@ def _baseline_row(group: BaselineGroup, family: _Family) -> Row:
     )
 
 
-def _changes_cell(row: _Measured, control: _Measured, changes: Changes) -> Cell:
+def _changes_cell(row: MeasuredRow, control: MeasuredRow, changes: Changes) -> Cell:
     if row is control:
         return _EMPTY
     found = [change for change in changes(row.runs[0], control.runs[0]) if change.key != SEED]
@@ -317,13 +207,31 @@ def _changes_cell(row: _Measured, control: _Measured, changes: Changes) -> Cell:
         raise TableRefused(
             f"row {row.label!r} has the control's configuration, so it is no ablation of it; leave it out"
         )
-    texts = [f"{change.key.rpartition('.')[2]} = {change.value.strip(chr(34))}" for change in found]
+    texts = [_spoken(change) for change in found]
     source = ChangesSource(
         runs=(row.runs[0].source, control.runs[0].source),
         changed={change.key: change.value for change in found},
         evidence=spoken_evidence(row.runs[0].manifest.sealed.configuration.evidence),
     )
-    return Cell((*(f"{text}," for text in texts[:-1]), texts[-1]), source)
+    lines = [*(f"{text}," for text in texts[:-1]), texts[-1]]
+    return Cell(tuple(part for line in lines for part in _narrow(line)), source)
+
+
+def _spoken(change: Change) -> str:
+    """Return the last part of the key and the value, strings without quotes."""
+    return f"{change.key.rpartition('.')[2]} = {change.value.strip(chr(34))}"
+
+
+def _narrow(line: str) -> tuple[str, ...]:
+    """Return *line* in one or two lines, the second one with the value.
+
+    >>> _narrow("kl_weight = 0.6"), _narrow("prompt_alignment_weight = 0.5")
+    (('kl_weight = 0.6',), ('prompt_alignment_weight', '= 0.5'))
+    """
+    if len(line) <= _CHANGES_WIDTH:
+        return (line,)
+    key, _, value = line.partition(" = ")
+    return key, f"= {value}"
 
 
 def _comparison_cells(source: SeedComparisonSource | None) -> tuple[Cell, Cell]:
@@ -349,14 +257,10 @@ def _interval(source: SeedScoreSource | ScoreSource) -> Interval:
     return Interval(source.interval_low, source.interval_high)
 
 
-def _notes(control: _Measured, family: _Family) -> tuple[str, ...]:
+def _notes(control: MeasuredRow, family: _Family) -> tuple[str, ...]:
     evaluation = control.evaluations[0]
     return (
         notes.seeds_sentence(control.seeds, n=len(control.outcomes[0].items), split=evaluation.split),
         notes.seeds_interval_sentence(),
         notes.seeds_comparison_sentence(control.label, tuple(family)),
     )
-
-
-def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))

@@ -164,7 +164,8 @@ def _ablation_table(workspace: Workspace, spec: TableSpec) -> Table:
 
 
 def _seed_table(workspace: Workspace, spec: SeedTableSpec) -> Table:
-    from runkit.tables.seeds import Change, seed_table  # numpy and scipy, which no other table needs
+    from runkit.tables.seed_rows import Change
+    from runkit.tables.seeds import seed_table  # numpy and scipy, which no other table needs
 
     def changes(run: ArchivedRun, other: ArchivedRun) -> list[Change]:
         difference = effective_difference(run.manifest, other.manifest)

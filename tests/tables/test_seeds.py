@@ -19,7 +19,8 @@ from runkit.stats.multiplicity import holm
 from runkit.stats.seeds import difference_over_seeds
 from runkit.tables.explaining import explain
 from runkit.tables.measured import ArchivedRun
-from runkit.tables.seeds import Change, seed_table
+from runkit.tables.seed_rows import Change
+from runkit.tables.seeds import seed_table
 from runkit.tables.sidecar import sidecar
 from tests.render.compiling import compile_document
 from tests.tables.building import (
