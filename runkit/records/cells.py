@@ -100,6 +100,77 @@ class ComparisonSource(Record):
     evidence: str
 
 
+class SeedScoreSource(Record):
+    """The mean over training seeds of a proportion of one system in one evaluation."""
+
+    kind: Literal["seed_score"] = "seed_score"
+    runs: tuple[RunSource, ...]
+    """One a seed, in the order of *seeds*."""
+    seeds: tuple[int, ...]
+    evaluation: str
+    split: str
+    system: str
+    outcome: Literal["correct", "invalid"]
+    counts: tuple[NonNegativeInt, ...]
+    """Of each seed."""
+    n: PositiveInt
+    """Items, the same for each seed."""
+    estimator: Literal["crossed-t-95"]
+    """Of the interval of the mean: for other seeds and other items."""
+    interval_low: float
+    """Lower end, a fraction."""
+    interval_high: float
+    evidence_kind: EvidenceKind
+    evidence: tuple[str, ...]
+    """Artifact and line inside each run directory, in the order of *runs*."""
+    items_sha256: Sha256 | None
+
+
+class SeedComparisonSource(Record):
+    """A difference of two rows over the same seeds and items: the row minus the control."""
+
+    kind: Literal["seed_comparison"] = "seed_comparison"
+    runs: tuple[RunSource, ...]
+    """Those of the row, then those of the control, each in the order of *seeds*; a frozen baseline was
+    measured by the control's runs, and has none of its own."""
+    seeds: tuple[int, ...]
+    evaluation: str
+    split: str
+    systems: tuple[str, str]
+    """Of the row and of the control."""
+    n: PositiveInt
+    only_row: tuple[NonNegativeInt, ...]
+    """Of each seed, the items that only the row answered correctly."""
+    only_control: tuple[NonNegativeInt, ...]
+    estimator: Literal["crossed-t-95"]
+    interval_low: float
+    interval_high: float
+    seed_standard_error: float
+    """For other seeds on these items; a fraction, as the next two."""
+    item_standard_error: float
+    crossed_standard_error: float
+    """For other seeds on other items: what interval and test rest on."""
+    degrees_of_freedom: float
+    test: Literal["crossed-t"]
+    p: float
+    p_holm: float
+    family: tuple[str, ...]
+    """Labels of the rows that the adjustment covers."""
+    items_sha256: Sha256 | None
+    evidence: tuple[str, ...]
+
+
+class ChangesSource(Record):
+    """In what the effective configurations of a row differ from the control's, apart from the seed."""
+
+    kind: Literal["changes"] = "changes"
+    runs: tuple[RunSource, ...]
+    """The row's first run, and the control's of the same seed; the others differ alike."""
+    changed: TextMap
+    """Key to its value in the row, as JSON."""
+    evidence: str
+
+
 class SettingSource(Record):
     """A value of the effective configuration."""
 
@@ -122,7 +193,15 @@ class MissingSource(Record):
 
 
 CellSource = Annotated[
-    ScoreSource | PeakSource | ComparisonSource | SettingSource | MissingSource, Field(discriminator="kind")
+    ScoreSource
+    | PeakSource
+    | ComparisonSource
+    | SeedScoreSource
+    | SeedComparisonSource
+    | ChangesSource
+    | SettingSource
+    | MissingSource,
+    Field(discriminator="kind"),
 ]
 """Where one cell comes from."""
 
@@ -165,7 +244,7 @@ class Row:
 
     label: str
     run_id: str | None
-    """None for a baseline that is no run of its own."""
+    """None for a baseline, which is no run of its own, and for a row of several runs."""
     cells: tuple[Cell, ...]
     """One for each column."""
     marks: tuple[str, ...] = ()
@@ -222,7 +301,7 @@ class SidecarRow(Record):
 
     label: str
     run_id: RunId | None
-    """Null for a baseline that several runs share."""
+    """Null for a baseline that several runs share, and for a row of several runs."""
     cells: tuple[SidecarCell, ...]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -55,13 +56,8 @@ class TableSpec(Record):
         Raises:
             RecordInvalid: Not TOML, a misspelled key (with the nearest one), or a bad field.
         """
-        try:
-            mapping = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise RecordInvalid(f"{origin} is not valid TOML: {error}") from error
-        misspelled = "; ".join(_unknown_keys(mapping))
-        if misspelled:
-            raise RecordInvalid(f"{origin} is not a valid table spec: {misspelled}")
+        mapping = spec_mapping(text, origin=origin)
+        refuse_unknown_keys(mapping, cls, {"rows": TableRow, "factors": FactorColumn}, origin=origin)
         return cls.from_mapping(mapping, origin=origin)
 
     @model_validator(mode="after")
@@ -77,17 +73,37 @@ class TableSpec(Record):
         return self
 
 
-def _unknown_keys(mapping: dict[str, Any]) -> list[str]:
-    found = _unknown_in(mapping, TableSpec, "")
-    for name, record in (("rows", TableRow), ("factors", FactorColumn)):
+def spec_mapping(text: str, *, origin: str) -> dict[str, Any]:
+    """Return the keys that *text* gives.
+
+    Raises:
+        RecordInvalid: Not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecordInvalid(f"{origin} is not valid TOML: {error}") from error
+
+
+def refuse_unknown_keys(
+    mapping: Mapping[str, Any], spec: type[Record], parts: Mapping[str, type[Record]], *, origin: str
+) -> None:
+    """Refuse keys that neither *spec* nor, inside its lists, one of *parts* has.
+
+    Raises:
+        RecordInvalid: Names all of them, each with the nearest key.
+    """
+    found = _unknown_in(mapping, spec, "")
+    for name, record in parts.items():
         entries = mapping.get(name)
         for index, entry in enumerate(entries if isinstance(entries, list) else []):
             if isinstance(entry, dict):
                 found += _unknown_in(entry, record, f"{name}.{index}.")
-    return found
+    if found:
+        raise RecordInvalid(f"{origin} is not a valid table spec: {'; '.join(found)}")
 
 
-def _unknown_in(mapping: dict[str, Any], record: type[Record], prefix: str) -> list[str]:
+def _unknown_in(mapping: Mapping[str, Any], record: type[Record], prefix: str) -> list[str]:
     known = list(record.model_fields)
     return [
         f"there is no key {prefix + key!r}; {_nearest(key, known)}" for key in mapping if key not in known

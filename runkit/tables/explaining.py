@@ -8,12 +8,15 @@ from runkit.errors import UnknownName
 from runkit.records.cells import (
     Cell,
     CellSource,
+    ChangesSource,
     ComparisonSource,
     MissingSource,
     PeakSource,
     Row,
     RunSource,
     ScoreSource,
+    SeedComparisonSource,
+    SeedScoreSource,
     SettingSource,
     Table,
 )
@@ -72,6 +75,13 @@ def _what(source: CellSource) -> tuple[str, ...]:
             return _peak(source)
         case ComparisonSource():
             return _comparison(source)
+        case SeedScoreSource():
+            return _seed_score(source)
+        case SeedComparisonSource():
+            return _seed_comparison(source)
+        case ChangesSource():
+            said = ", ".join(f"{key} = {value}" for key, value in source.changed.items())
+            return (f"effective configuration against the control's: {said}", f"evidence: {source.evidence}")
         case SettingSource():
             said = f"= {source.value!r}" if source.is_set else "is not set"
             return (f"effective configuration: {source.key} {said}", f"evidence: {source.evidence}")
@@ -116,4 +126,31 @@ def _comparison(source: ComparisonSource) -> tuple[str, ...]:
         f"family: {', '.join(source.family) or 'none'}",
         f"evidence: evaluation {source.evaluation!r} against {source.reference_evaluation!r}; logged at "
         f"{source.evidence}",
+    )
+
+
+def _seed_score(source: SeedScoreSource) -> tuple[str, ...]:
+    where = f"evaluation {source.evaluation!r}, {source.split} split"
+    counts = ", ".join(
+        f"{count} with seed {seed}" for seed, count in zip(source.seeds, source.counts, strict=True)
+    )
+    return (
+        f"{source.system} {source.outcome}, of {source.n} items, {where}: {counts}",
+        f"interval {source.estimator}: [{source.interval_low:.6f}, {source.interval_high:.6f}]",
+        f"evidence: {source.evidence_kind} from per-sample outcomes; logged at {', '.join(source.evidence)}",
+    )
+
+
+def _seed_comparison(source: SeedComparisonSource) -> tuple[str, ...]:
+    by_seed = zip(source.seeds, source.only_row, source.only_control, strict=True)
+    split = "; ".join(f"seed {seed}: only row {won}, only control {lost}" for seed, won, lost in by_seed)
+    return (
+        f"{source.systems[0]}, row minus control, seed by seed on the same {source.n} items: {split}",
+        f"standard error over seeds {source.seed_standard_error:.6f}, over items "
+        f"{source.item_standard_error:.6f}, over both {source.crossed_standard_error:.6f}",
+        f"interval {source.estimator}: [{source.interval_low:.6f}, {source.interval_high:.6f}], "
+        f"{source.degrees_of_freedom:.1f} degrees of freedom",
+        f"test {source.test}: p {source.p:.6f}, Holm {source.p_holm:.6f}; family: {', '.join(source.family)}",
+        f"evidence: evaluation {source.evaluation!r}, {source.split} split; logged at "
+        f"{', '.join(source.evidence)}",
     )

@@ -41,13 +41,18 @@ def check_rows(spec: TableSpec, runs: Mapping[str, ArchivedRun], blocking: Mappi
             "control"
         )
     for row in spec.rows:
-        if row.run not in runs:
-            raise UnknownName.among(
-                "preserved run", row.run, runs, way_out="`runkit list` shows the preserved runs"
-            )
-        _check_seal(runs[row.run])
-        if row.run in blocking:
-            raise TableRefused(_blocked(row.run, blocking[row.run]))
+        check_run(row.run, runs, blocking)
+
+
+def check_run(run_id: str, runs: Mapping[str, ArchivedRun], blocking: Mapping[str, Finding]) -> None:
+    """Check that one run can be printed; arguments and errors as in :func:`check_rows`."""
+    if run_id not in runs:
+        raise UnknownName.among(
+            "preserved run", run_id, runs, way_out="`runkit list` shows the preserved runs"
+        )
+    _check_seal(runs[run_id])
+    if run_id in blocking:
+        raise TableRefused(_blocked(run_id, blocking[run_id]))
 
 
 def check_factors(spec: TableSpec, runs: Mapping[str, ArchivedRun]) -> None:

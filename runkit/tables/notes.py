@@ -170,3 +170,31 @@ def replicate_sentence(control: str) -> str:
 
 def _is_significant(comparison: ComparisonSource) -> bool:
     return comparison.p_holm is not None and comparison.p_holm < SIGNIFICANT_BELOW
+
+
+def seeds_sentence(seeds: Sequence[int], *, n: int, split: str) -> str:
+    """Return what a bridged accuracy over seeds is, and that nothing but the seed differs within a row."""
+    return (
+        f"Bridged rows: one run for each of {len(seeds)} training seeds ({', '.join(map(str, seeds))}), "
+        "which differ in nothing else, by their effective configurations. Accuracy and invalid answers: mean "
+        f"over the seeds, final evaluation, n = {n} items of the {split} split, the same for all; an invalid "
+        "answer counts as wrong; every count is recomputed from archived per-sample outcomes. Min, max: of "
+        "one seed."
+    )
+
+
+def seeds_interval_sentence() -> str:
+    """Return what the intervals of a table over seeds cover."""
+    return (
+        "Brackets: 95% t intervals for other seeds and other items (two-way crossed variance components, "
+        "Satterthwaite's degrees of freedom); of the frozen models alone, which no seed changes, Wilson's."
+    )
+
+
+def seeds_comparison_sentence(control: str, family: Sequence[str]) -> str:
+    """Return what a difference over seeds is, and which rows the adjustment covers."""
+    named = ", ".join(f"“{label}”" for label in family)
+    return (
+        f"Δ: row minus “{control}”, seed by seed and item by item, in points. p: t test with the same "
+        f"standard error, two-sided, Holm-adjusted over the family of {len(family)} tested here: {named}."
+    )

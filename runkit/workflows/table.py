@@ -18,13 +18,14 @@ from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
 from runkit.checks.catalogue import found
-from runkit.checks.comparison import is_noop
+from runkit.checks.comparison import effective_difference, is_noop
 from runkit.checks.gather import gather
 from runkit.checks.view import ArchiveView
 from runkit.errors import OutsideWorkspace, RecordInvalid, TableRefused, UnknownName, UsageError
 from runkit.records.cells import CellSidecar, Table
 from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
+from runkit.records.seedspec import SeedTableSpec, is_seed_spec
 from runkit.records.tablespec import TableSpec
 from runkit.render.latex import latex_table, standalone_document
 from runkit.render.markdown import markdown_table
@@ -65,14 +66,11 @@ def render_table(workspace: Workspace, name: str) -> RenderedTable:
         TableRefused: The archive does not prove what would be printed.
     """
     spec_text = _spec_path(workspace, name).read_bytes()
-    spec = TableSpec.parse_toml(_decoded(spec_text, name), origin=f"paper_tables/{name}.toml")
-    folder = read_manifests(workspace)
-    runs = _rows_of(workspace, spec, folder)
-    replicates = _replicates(spec, runs)
-    findings = _findings(workspace, runs, folder)
-    blocking = _blocking(findings, runs, replicates)
-    warnings = _open_warnings(findings, runs, folder)
-    table = ablation_table(spec, runs, replicates=replicates, blocking=blocking, warnings=warnings)
+    text, origin = _decoded(spec_text, name), f"paper_tables/{name}.toml"
+    if is_seed_spec(text, origin=origin):
+        table = _seed_table(workspace, SeedTableSpec.parse_toml(text, origin=origin))
+    else:
+        table = _ablation_table(workspace, TableSpec.parse_toml(text, origin=origin))
     printed = {f"{name}.tex": latex_table(table, name=name), f"{name}.md": markdown_table(table, name=name)}
     cells = sidecar(table, name=name, spec_text=spec_text, files=printed)
     return RenderedTable(table, {**printed, f"{name}.cells.json": cells.to_json()})
@@ -157,11 +155,35 @@ def _decoded(spec_text: bytes, name: str) -> str:
         ) from error
 
 
-def _rows_of(workspace: Workspace, spec: TableSpec, folder: ManifestFolder) -> dict[str, ArchivedRun]:
+def _ablation_table(workspace: Workspace, spec: TableSpec) -> Table:
+    folder = read_manifests(workspace)
+    runs = _rows_of(workspace, [spec.control, *(row.run for row in spec.rows)], folder)
+    replicates = _replicates(spec, runs)
+    findings = _findings(workspace, runs, folder)
+    blocking = _blocking(findings, runs, replicates)
+    warnings = _open_warnings(findings, runs, folder)
+    return ablation_table(spec, runs, replicates=replicates, blocking=blocking, warnings=warnings)
+
+
+def _seed_table(workspace: Workspace, spec: SeedTableSpec) -> Table:
+    from runkit.tables.seed_rows import Change
+    from runkit.tables.seeds import seed_table  # numpy and scipy, which no other table needs
+
+    def changes(run: ArchivedRun, other: ArchivedRun) -> list[Change]:
+        difference = effective_difference(run.manifest, other.manifest)
+        return [Change(one.key, one.value) for one in difference.changed]
+
+    folder = read_manifests(workspace)
+    runs = _rows_of(workspace, [run for row in spec.rows for run in row.runs], folder)
+    blocking = _blocking(_findings(workspace, runs, folder), runs, frozenset())
+    return seed_table(spec, runs, changes=changes, blocking=blocking)
+
+
+def _rows_of(workspace: Workspace, asked: Sequence[str], folder: ManifestFolder) -> dict[str, ArchivedRun]:
     by_id = {manifest.run_id: manifest for manifest in folder.manifests}
     unreadable = {Path(found.path).stem: found.message for found in folder.unreadable}
     runs = {}
-    for run_id in dict.fromkeys([spec.control, *(row.run for row in spec.rows)]):
+    for run_id in dict.fromkeys(asked):
         if run_id in unreadable:
             raise RecordInvalid(unreadable[run_id])
         if run_id not in by_id:
