@@ -47,6 +47,8 @@ class Workload(NamedTuple):
     eval_batch: int
     eval_positions: int
     """Of the longest row with all that may be generated, the prefix not counted."""
+    prefix_is_shared: bool = False
+    """Whether rows that are generated read the prefix where it lies, instead of a copy each."""
 
 
 WAYS_OUT = {
@@ -73,7 +75,8 @@ def run_bytes(source: ModelShape, target: ModelShape, load: Workload) -> dict[st
     activations = _ACTIVATIONS * target.layers * target.width * target.value_bytes * train_rows
     shared = load.prefix_positions + load.train_positions if load.prefix_positions else 0
     logits = load.train_batch * load.train_answers * target.vocabulary * (target.value_bytes + 8)
-    eval_rows = load.eval_batch * (load.prefix_positions + load.eval_positions)
+    copied = 0 if load.prefix_is_shared else load.prefix_positions
+    eval_rows = load.eval_batch * (copied + load.eval_positions) + load.prefix_positions - copied
     return {
         "bridge and optimiser": _TRAINED_BYTES * load.bridge_parameters,
         "source states": load.num_states * load.tapped_layers * source.width * source.value_bytes,
@@ -87,9 +90,13 @@ def cache_bytes(model: ModelShape, tokens: int) -> int:
     return 2 * model.layers * model.key_value_width * model.value_bytes * tokens
 
 
-def refuse_what_does_not_fit(needed: Mapping[str, int], *, available_bytes: int, where: str) -> None:
+def refuse_what_does_not_fit(
+    needed: Mapping[str, int], *, available_bytes: int, where: str, eval_batch: int | None = None
+) -> None:
     """Check an estimate against the free memory.
 
+    Args:
+        eval_batch: Rows that the evaluation's part is for; the error then says how many would fit.
     Raises:
         TrainingStopped: More is needed; names the parts, largest first, and what to reduce.
     """
@@ -99,9 +106,14 @@ def refuse_what_does_not_fit(needed: Mapping[str, int], *, available_bytes: int,
         return
     largest = sorted(needed, key=lambda part: -needed[part])
     parts = ", ".join(f"{part} {needed[part] / _GIB:.1f}" for part in largest)
+    way_out = WAYS_OUT[largest[0]]
+    if largest[0] == "evaluation" and eval_batch is not None:
+        beside = sum(needed.values()) - sum(phases)
+        rows = (available_bytes - beside) * eval_batch // needed["evaluation"]
+        way_out = f"eval.batch_size={rows} would fit" if rows > 0 else way_out
     raise TrainingStopped(
         f"the pair needs about {total / _GIB:.1f} GiB more and {where} has {available_bytes / _GIB:.1f} free "
-        f"({parts}); {WAYS_OUT[largest[0]]}"
+        f"({parts}); {way_out}"
     )
 
 

@@ -211,12 +211,15 @@ def _load_pair(config: TrainConfig, world: World) -> tuple[FrozenModel, FrozenMo
     return source, target
 
 
-def _check_memory(needed: Mapping[str, int], place: torch.device, world: World) -> None:
+def _check_memory(
+    needed: Mapping[str, int], place: torch.device, world: World, *, eval_batch: int | None = None
+) -> None:
     """Refuse what does not fit; the processes of a node share its memory, each has a GPU of its own."""
     free = available_bytes(place)
     if free is not None:
         free //= world.local_size if place.type == "cpu" else 1
-        limits.refuse_what_does_not_fit(needed, available_bytes=free, where=f"this machine's {place.type}")
+        where = f"this machine's {place.type}"
+        limits.refuse_what_does_not_fit(needed, available_bytes=free, where=where, eval_batch=eval_batch)
 
 
 def bridged(
@@ -318,11 +321,12 @@ class _Builder:
             train_answers=answers,
             eval_batch=config.eval.batch_size,
             eval_positions=soft + rows["eval"] + new,
+            prefix_is_shared=self.target.kernels is not None and self.source.kernels is not None,
         )
         needed = limits.run_bytes(*shapes, load)
         if self.target.device.type != "cpu":  # the states wait on the host
             _check_memory({"source states": needed.pop("source states")}, torch.device("cpu"), self.world)
-        _check_memory(needed, self.target.device, self.world)
+        _check_memory(needed, self.target.device, self.world, eval_batch=config.eval.batch_size)
 
     def items(self, split: Split, num_items: int) -> tuple[Item, ...]:
         seed = self.config.task.seed

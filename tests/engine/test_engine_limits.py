@@ -123,6 +123,31 @@ def test_a_pair_that_does_not_fit_is_told_what_to_reduce():
         limits.refuse_what_does_not_fit(weights, available_bytes=24 * GIB, where="this machine's cuda")
 
 
+def test_an_evaluation_that_does_not_fit_is_told_how_many_rows_would():
+    load = limits.Workload(60_000_000, 7000 * 200, 2, 1330, 2, 500, 300, 200, 2424, prefix_is_shared=True)
+    needed = limits.run_bytes(MISTRAL_7B, LLAMA_8B, load)
+    del needed["source states"]
+    with pytest.raises(TrainingStopped, match=r"; eval\.batch_size=(\d+) would fit$") as refused:
+        limits.refuse_what_does_not_fit(needed, available_bytes=40 * GIB, where="one card", eval_batch=200)
+    rows = int(str(refused.value).split("=")[1].split()[0])
+    for fits, wanted in ((True, rows - 1), (False, rows + 2)):
+        again = limits.run_bytes(MISTRAL_7B, LLAMA_8B, load._replace(eval_batch=wanted))
+        del again["source states"]
+        total = sum(again.values()) - min(again["training step"], again["evaluation"])
+        assert (total <= 40 * GIB) is fits
+    with pytest.raises(TrainingStopped, match=r"; reduce eval\.batch_size"):
+        limits.refuse_what_does_not_fit(needed, available_bytes=GIB // 100, where="one card", eval_batch=200)
+
+
+def test_a_shared_prefix_is_kept_once_and_a_copied_one_for_each_row():
+    load = limits.Workload(0, 0, 2, 1330, 1, 1, 1, 200, 376)
+    copied, shared = (
+        limits.run_bytes(LLAMA_8B, LLAMA_8B, load._replace(prefix_is_shared=shared))["evaluation"]
+        for shared in (False, True)
+    )
+    assert copied - shared == limits.cache_bytes(LLAMA_8B, 199 * 1330)
+
+
 def test_every_part_has_a_way_out():
     needed = limits.run_bytes(MISTRAL_7B, LLAMA_8B, workload())
     assert {*needed, *limits.weight_bytes(MISTRAL_7B, LLAMA_8B)} == set(limits.WAYS_OUT)
