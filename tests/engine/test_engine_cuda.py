@@ -1,5 +1,6 @@
 """Laws of the engine on a GPU: what is compiled and recorded gives what the plain way gives, and repeats."""
 
+import dataclasses
 import math
 
 import pytest
@@ -141,9 +142,11 @@ def test_a_number_that_is_not_finite_leaves_the_weights_as_they_were(ready):
     wanted, prepared = ready()
     _, state = steps(wanted, prepared, 3)
     before = {name: weight.clone() for name, weight in state.bridge.state_dict().items()}
-    prepared.trainer.pool.states.tokens_TS.fill_(float("inf"))
+    pool = prepared.trainer.pool
+    infinite = dataclasses.replace(pool.states, tokens_TS=torch.full_like(pool.states.tokens_TS, math.inf))
+    trainer = dataclasses.replace(prepared.trainer, pool=pool._replace(states=infinite))
     state.ahead.clear()
-    assert prepared.trainer.advance(state) is None  # the fourth step, launched and not looked at
+    assert trainer.advance(state) is None  # the fourth step, launched and not looked at
     with pytest.raises(TrainingStopped, match="at step 4"):
-        prepared.trainer.advance(state)
+        trainer.advance(state)
     assert all(torch.equal(weight, before[name]) for name, weight in state.bridge.state_dict().items())
