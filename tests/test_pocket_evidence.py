@@ -19,7 +19,7 @@ from runkit.stats.seeds import difference_over_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHIVE = Workspace(ROOT)
-BARS = {"pocket_seeds": 5, "pocket_soft_only": 3}
+BARS = {"pocket_seeds": 5, "pocket_injection": 5, "pocket_soft_only": 3}
 """The tables over seeds and how many seeds each has."""
 
 
@@ -92,6 +92,26 @@ def test_with_text_the_bridge_beats_both_models_with_every_seed(model: str) -> N
         counts = paired_counts(correct(run_id), correct(run_id, model))
         assert counts.only_first > 10 * counts.only_second
         assert mcnemar_exact(counts.only_first, counts.only_second) < 1e-20
+
+
+def test_over_five_seeds_some_changes_cost_accuracy_and_none_gains_any() -> None:
+    rows = runs_of("pocket_seeds")
+    control = [correct(run_id) for run_id in rows.pop("The pocket bridge")]
+    intervals = {
+        label: difference_over_seeds(
+            [correct(run_id) for run_id in runs], control, are_seeds_shared=True
+        ).crossed_interval
+        for label, runs in rows.items()
+    }
+    assert {label for label, interval in intervals.items() if interval.low > 0} == set()
+    assert {label for label, interval in intervals.items() if interval.high >= 0} == {
+        "Fitted source map",
+        "Format loss",
+        "KL to the full text",
+        "No flow loss",
+        "Resampler",
+        "Resampler as an adapter",
+    }
 
 
 @pytest.mark.parametrize("table", sorted(BARS))

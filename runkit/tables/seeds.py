@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from typing import Literal, NamedTuple
 
 from runkit.errors import TableRefused
@@ -66,9 +67,17 @@ def seed_table(
     control = next(row for row in measured if row.label == spec.control)
     baselines = _baselines(measured)
     family = _family(measured, control, baselines)
+    changed = {row.label: _changed(row, control, changes) for row in measured if row is not control}
+    names = _shortest_names({change.key for found in changed.values() for change in found})
     blocks = (
         Block(None, tuple(_baseline_row(group, family) for group in baselines)),
-        Block(None, tuple(_row(row, control, family, changes) for row in measured)),
+        Block(
+            None,
+            tuple(
+                _row(row, family, _changes_cell(row, control, changed.get(row.label, ()), names))
+                for row in measured
+            ),
+        ),
     )
     return Table(
         caption=spec.caption,
@@ -168,14 +177,14 @@ def _score_source(row: MeasuredRow, outcome: Literal["correct", "invalid"]) -> S
     )  # fmt: skip
 
 
-def _row(row: MeasuredRow, control: MeasuredRow, family: _Family, changes: Changes) -> Row:
+def _row(row: MeasuredRow, family: _Family, changes_cell: Cell) -> Row:
     correct = _score_source(row, "correct")
     spread = (percent(min(correct.counts), correct.n), percent(max(correct.counts), correct.n))
     return Row(
         row.label,
         None,
         (
-            _changes_cell(row, control, changes),
+            changes_cell,
             Cell((_mean(correct), percent_interval(_interval(correct))), correct),
             Cell((", ".join(spread),), correct),
             *_comparison_cells(family.get(row.label)),
@@ -199,15 +208,33 @@ def _baseline_row(group: BaselineGroup, family: _Family) -> Row:
     )
 
 
-def _changes_cell(row: MeasuredRow, control: MeasuredRow, changes: Changes) -> Cell:
-    if row is control:
-        return _EMPTY
+def _changed(row: MeasuredRow, control: MeasuredRow, changes: Changes) -> Sequence[Change]:
     found = [change for change in changes(row.runs[0], control.runs[0]) if change.key != SEED]
     if not found:
         raise TableRefused(
             f"row {row.label!r} has the control's configuration, so it is no ablation of it; leave it out"
         )
-    texts = [_spoken(change) for change in found]
+    return found
+
+
+def _shortest_names(keys: Set[str]) -> dict[str, str]:
+    """Return each key without its section, or whole where another section has a key of that name.
+
+    >>> names = _shortest_names({"bridge.kind", "source_align.kind", "loss.kl_weight"})
+    >>> sorted(names.values())
+    ['bridge.kind', 'kl_weight', 'source_align.kind']
+    """
+    last = {key: key.rpartition(".")[2] for key in keys}
+    times = Counter(last.values())
+    return {key: name if times[name] == 1 else key for key, name in last.items()}
+
+
+def _changes_cell(
+    row: MeasuredRow, control: MeasuredRow, found: Sequence[Change], names: Mapping[str, str]
+) -> Cell:
+    if not found:
+        return _EMPTY
+    texts = [f"{names[change.key]} = {change.value.strip(chr(34))}" for change in found]
     source = ChangesSource(
         runs=(row.runs[0].source, control.runs[0].source),
         changed={change.key: change.value for change in found},
@@ -215,11 +242,6 @@ def _changes_cell(row: MeasuredRow, control: MeasuredRow, changes: Changes) -> C
     )
     lines = [*(f"{text}," for text in texts[:-1]), texts[-1]]
     return Cell(tuple(part for line in lines for part in _narrow(line)), source)
-
-
-def _spoken(change: Change) -> str:
-    """Return the last part of the key and the value, strings without quotes."""
-    return f"{change.key.rpartition('.')[2]} = {change.value.strip(chr(34))}"
 
 
 def _narrow(line: str) -> tuple[str, ...]:

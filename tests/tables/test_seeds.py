@@ -139,6 +139,25 @@ def test_what_changed_is_read_from_the_configurations_and_not_from_the_label(tab
     assert cell_of(table, "Control", "changes").lines == ()
 
 
+def test_two_sections_with_a_key_of_one_name_are_told_apart() -> None:
+    runs = seed_archive()
+    for index, seed in enumerate(SEEDS):
+        final = scattered(150 + index, seed=seed)
+        for name, settings in {
+            "linear": {"bridge.kind": "linear"},
+            "ridge": {"source_align.kind": "ridge", "loss.kl": False},
+        }.items():
+            runs[f"{name}_{seed}"] = trained(f"{name}_{seed}", seed, final, **settings)
+    rows = [
+        SeedRow(label=name, runs=tuple(f"{name}_{seed}" for seed in SEEDS)) for name in ("linear", "ridge")
+    ]
+    table = table_of(runs, with_rows(*rows))
+    assert cell_of(table, "linear", "changes").text == "bridge.kind = linear"
+    assert cell_of(table, "ridge", "changes").text == "kl = false, source_align.kind = ridge"
+    alone = table_of(runs, with_rows(rows[0]))
+    assert cell_of(alone, "linear", "changes").text == "kind = linear"
+
+
 def test_a_cell_is_explained_seed_by_seed(table: Table) -> None:
     explained = explain(table, "Mean pooling", "difference").lines
     assert explained[1] == (
