@@ -105,6 +105,7 @@ def test_over_five_seeds_some_changes_cost_accuracy_and_none_gains_any() -> None
     }
     assert {label for label, interval in intervals.items() if interval.low > 0} == set()
     assert {label for label, interval in intervals.items() if interval.high >= 0} == {
+        "Decode loss",
         "Fitted source map",
         "Format loss",
         "KL to the full text",
