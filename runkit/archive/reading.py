@@ -7,14 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
 from runkit.archive.outcomes_file import outcomes_from_parquet
 from runkit.archive.workspace import Workspace
 from runkit.errors import RecordInvalid, UnknownName
 from runkit.records.manifest import Manifest
 from runkit.records.outcomes import RunOutcomes
-from runkit.records.projection import projection_of
 
 
 @dataclass(frozen=True)
@@ -90,22 +89,62 @@ def read_projections(workspace: Workspace) -> ManifestFolder:
     What stands in the place of a manifest has its names and fewer fields. A manifest that lacks one of them
     is read in full, for the reason; one that is wrong in another field is not noticed.
     """
+    # Only this reader needs msgspec, and it is loaded in a hundredth of a second.
+    from runkit.records.projection import projection_of
+
     manifests: list[Manifest] = []
     unreadable = []
-    folder = str(workspace.manifests)
-    for name in sorted(_manifest_names(workspace)):
-        try:
-            with open(f"{folder}/{name}", "rb") as file:  # noqa: PTH123 - ten thousand paths take half a second
-                text = file.read()
-            # A projection answers to every name that the checks of relations ask a manifest for.
-            projection = cast("Manifest | None", projection_of(text))
-            manifests.append(projection or Manifest.parse(text, origin=f"manifests/{name}"))
-        except RecordInvalid as error:
-            unreadable.append(UnreadableManifest(name, str(error)))
-        except OSError as error:
-            message = f"manifests/{name} cannot be read: {error.strerror}"
-            unreadable.append(UnreadableManifest(name, message))
+    names = sorted(_manifest_names(workspace))
+    if not names:
+        return ManifestFolder((), ())
+    with _ManyFiles(str(workspace.manifests)) as files:
+        for name in names:
+            try:
+                text = files.read(name)
+                # A projection answers to every name that the checks of relations ask a manifest for.
+                projection = cast("Manifest | None", projection_of(text))
+                manifests.append(projection or Manifest.parse(bytes(text), origin=f"manifests/{name}"))
+            except RecordInvalid as error:
+                unreadable.append(UnreadableManifest(name, str(error)))
+            except OSError as error:
+                message = f"manifests/{name} cannot be read: {error.strerror}"
+                unreadable.append(UnreadableManifest(name, message))
     return ManifestFolder(tuple(manifests), tuple(unreadable))
+
+
+class _ManyFiles:
+    """Reads the files of one folder, each into the memory of the one before.
+
+    No path is walked twice, no object of Python stands for a file, and no memory is asked for: of ten
+    thousand files that is a tenth of the whole reading.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._memory = bytearray(1 << 20)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._folder)
+
+    def read(self, name: str) -> memoryview:
+        """Return the bytes of the file *name*, which hold until the next call.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        try:
+            size = 0
+            while num := os.readv(file, [memoryview(self._memory)[size:]]):
+                size += num
+                if size == len(self._memory):
+                    self._memory = self._memory + bytearray(size)
+        finally:
+            os.close(file)
+        return memoryview(self._memory)[:size]
 
 
 def _manifest_names(workspace: Workspace) -> list[str]:

@@ -232,7 +232,7 @@ class Projection(msgspec.Struct, **_OPTIONS):
 _DECODER = msgspec.json.Decoder(Projection)
 
 
-def projection_of(text: bytes) -> Projection | None:
+def projection_of(text: bytes | memoryview) -> Projection | None:
     """Return the projection of the manifest *text*, or None when the text does not allow one."""
     try:
         return _DECODER.decode(text)

@@ -46,14 +46,18 @@ RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0
 
 
 class Record(BaseModel):
-    """A frozen value with named fields; unknown fields, NaN and silent conversions are refused."""
+    """A frozen value with named fields; unknown fields, NaN and silent conversions are refused.
+
+    Its validator is built when the first one is parsed, and the texts below its fields are read when a
+    schema is published: together they took a third of the time in which a verb starts.
+    """
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
+        defer_build=True,
     )
 
     @classmethod
