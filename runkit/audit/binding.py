@@ -19,6 +19,12 @@ _COMPARED = re.compile(
     r"\s+(?:in\s+|for\s+|the\s+|our\s+|both\s+|that of\s+)*[\"`(]*$",
     re.IGNORECASE,
 )
+_OTHER_SUBJECT = re.compile(
+    r"\b(?:runs|others?|another|both|three|all|each|two|previous|earlier|first|second|experiments?|we|our|"
+    r"baselines?|papers?|overall|together|average|in general|next|now|compared|unlike|typical\w*)\b",
+    re.IGNORECASE,
+)
+"""Words with which a sentence leaves the run of the one before it."""
 _POSSESSIVE = re.compile(r"^['`\")]*'s\b")
 _ALL_RUNS = re.compile(
     r"\b(?:every|each(?: of(?: the| these| our)?)?|all(?: of)?(?: the| these| our| \w+)?|none of the|"
@@ -122,9 +128,12 @@ class Binder:
 
     def _goes_on(self, block: Block, sentence: Span, mention: Mention) -> bool:
         """Return whether *sentence* begins with *it* and the one before it names one run, *mention*."""
-        if not re.match(r"\W*(?:Its?|This run|The run|That run)\b", self.document.plain(sentence)):
-            return False
         before = [one for one in sentences(self.document, block) if one.end <= sentence.start]
+        text = self.document.plain(sentence)
+        if not re.match(r"\W*(?:Its?|This run|The run|That run)\b", text) and (
+            _OTHER_SUBJECT.search(text) or not before or not self._is_led_by(before[-1], mention)
+        ):
+            return False
         own = (
             [one for one in self.mentions(before[-1]) if not self._is_compared(before[-1], one)]
             if before
@@ -132,6 +141,16 @@ class Binder:
         )
         return {one.run_ids for one in own} == {mention.run_ids} or (
             not own and len(before) > 1 and self._goes_on(block, before[-1], mention)
+        )
+
+    def _is_led_by(self, sentence: Span, mention: Mention) -> bool:
+        """Return whether *sentence* begins with *mention* as what it is about: ``In run X …``."""
+        lead = self.document.plain(Span(sentence.start, mention.span.start)) if mention.span.start else ""
+        return (
+            sentence.start <= mention.span.start < sentence.end
+            and len(self.mentions(sentence)) == 1
+            and re.fullmatch(r"\W*(?:(?:in|for|with)\s+)?(?:the\s+)?(?:run\s+)?\W*", lead, re.IGNORECASE)
+            is not None
         )
 
     def _annotated(self, note: Annotation) -> Binding:

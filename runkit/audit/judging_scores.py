@@ -10,6 +10,7 @@ from runkit.audit.amounts import Amount
 from runkit.audit.claims import (
     CommonOutput,
     Difference,
+    Measure,
     NoCollapse,
     NumItems,
     Order,
@@ -54,6 +55,14 @@ def judged_score(run: Manifest, claim: Score) -> Judgement:
             judgement = other if other.word == "supported" else judgement
         if judgement.word == "supported":
             return judgement
+        if judgement.word == "contradicted" and _is_other_measure(run, claim, system):
+            judgement = Judgement(
+                "unverifiable",
+                judgement.actual,
+                f"the number is no {claim.measure} share, but an accuracy"
+                if claim.measure != "accuracy"
+                else "the number is no accuracy, but a share of invalid answers",
+            )
         best = judgement if best is None or (system == "bridged") else best
         told = told or judgement.actual
     if best is None:
@@ -96,6 +105,20 @@ def _score_reading(run: Manifest, claim: Score, everything: Sequence[Point]) -> 
     if claim.measure == "valid":
         return _valid_reading(amount, meant)
     return Judgement("contradicted", _listed(meant), _at(meant), because)
+
+
+def _is_other_measure(run: Manifest, claim: Score, system: str) -> bool:
+    """Return whether the number is exactly another measure there: then it was read wrongly, not written so."""
+    if claim.amount.comparator != "=" or claim.amount.is_hedged or claim.amount.is_range:
+        return False
+    others: tuple[Measure, ...] = ("invalid", "valid") if claim.measure == "accuracy" else ("accuracy",)
+    names = {system, "bridged", "target", "source"} if claim.measure != "accuracy" else {system}
+    return any(
+        _agrees(claim.amount, point)
+        for name in names
+        for other in others
+        for point in chosen(points(run, name, other), claim.where, run)
+    )
 
 
 def _is_stretch(where: Where) -> bool:
@@ -192,6 +215,12 @@ def _readings(archive: Archive, run: Manifest, claim: Difference) -> Iterable[tu
                 value = other.value - point.value if claim.kind == "gap" else point.value - other.value
                 what = f"{other_name} {other.told()} against bridged {_named(point)}"
                 yield value, max(other.value, point.value), what
+    elif claim.kind == "between_models":
+        alone = {name: points(run, name)[-1:] for name in ("source", "target")}
+        for source, target in zip(alone["source"], alone["target"], strict=False):
+            what = f"target {target.told()} against source {source.told()}"
+            yield target.value - source.value, max(target.value, source.value), what
+            yield source.value - target.value, max(target.value, source.value), what
     else:
         for run_id in claim.other_run:
             other_run = archive.by_id[run_id]

@@ -20,7 +20,14 @@ from runkit.audit.document import Span
 from runkit.audit.places import StepMention, segment_breaks, step_mentions, without, without_code
 from runkit.audit.words import MEASURES, MOVES, OTHER_QUANTITIES, STATS, SYSTEMS, Mark, doubt_of, marks
 
-_DIFFERENCES = {"degradation", "gap_to_target", "above_target", "above_source", "below_source"}
+_DIFFERENCES = {
+    "degradation",
+    "gap_of_models",
+    "gap_to_target",
+    "above_target",
+    "above_source",
+    "below_source",
+}
 _LOWER = re.compile(
     (
         r"(?:below|under|behind|worse than|lower than|less than|underperform(?:s|"
@@ -58,6 +65,8 @@ _SHARE_OF = re.compile(
     ),
     re.IGNORECASE,
 )
+_LISTED = re.compile(r"\d\s*(?:,|;|/|→|->)\s*(?:and\s+)?$")
+_GOAL = re.compile(r"\btarget\b\s*(?:of|is|was|:|=)?\s*$", re.IGNORECASE)
 _NOT_A_PEAK = re.compile(r"at best$", re.IGNORECASE)
 
 
@@ -462,7 +471,9 @@ def _score(
     systems, system_said = (systems, True) if systems else (said, system_said)
     where = _where(sentence, amount)
     if measure is None and not system_said and where.stat == "any":
-        return []
+        if where.steps is None or not where.steps.at or sentence.around.is_cell:
+            return []
+        systems = ("bridged",)  # only the bridge has a value of its own at each step
     read = _as_fraction(sentence, amount, measure)
     if read is None or (read.unit == "bare" and not 0 <= read.low <= 1):
         return []
@@ -485,6 +496,10 @@ def _score(
     if where.stat == "peak" and steps is not None and steps.at and not steps.is_after:
         amount = replace(amount, comparator="=" if amount.comparator == "<=" else amount.comparator)
     doubt = sentence.doubt_at(amount.start)
+    if amount.comparator in {">", ">="} and _GOAL.search(sentence.text[: amount.start]):
+        doubt = doubt or "a target that is to be reached is no target model"
+    if sentence.around.label and not doubt:
+        doubt = _label_doubt(sentence.around.label)
     if _DRIFT.search(sentence.text[: amount.start]):
         doubt = doubt or "the number stands for comparison and may belong to another run"
     if not system_said and where.stat == "any" and what == "accuracy":
@@ -517,6 +532,15 @@ def _score(
     return found
 
 
+def _label_doubt(label: str) -> str:
+    """Return a doubt for the cells of a row or column of means, goals or changes."""
+    if re.search(r"\b(?:mean|average|avg|median|std|stdev|total|sum)\b", label, re.IGNORECASE):
+        return "the row or column is of means or sums"
+    if re.search(r"\b(?:goal|planned|expected|hoped|required|criterion|wanted)\b", label, re.IGNORECASE):
+        return "the row or column is of what was to be"
+    return ""
+
+
 def _other_subject(sentence: _Sentence, amount: Amount, systems: tuple[str, ...]) -> str:
     """Return a doubt when the segment has a subject of its own, and its system comes from an earlier one."""
     start, end = sentence.segment(amount.start)
@@ -543,6 +567,8 @@ def _far(sentence: _Sentence, amount: Amount, measure_near: bool, where: Where) 
     if amount.unit == "count":
         if amount.n is None:
             return "a count without its n"
+        if _LISTED.search(sentence.text[: amount.start]):
+            return "the count is the last one of a list"
         before = sentence.text[: amount.start]
         beside = re.search(
             (
@@ -643,7 +669,7 @@ def _difference(sentence: _Sentence, amount: Amount, measure: str | None, near: 
         )
     if elliptic is not None:
         measure = None
-    if re.match(r"\s+gap\b", sentence.text[amount.end :]):
+    if measure != "gap_of_models" and re.match(r"\s+gap\b", sentence.text[amount.end :]):
         measure, doubt = "gap_to_target", ""
     if other is not None and not marks_here:
         mention, direction = other
@@ -651,6 +677,8 @@ def _difference(sentence: _Sentence, amount: Amount, measure: str | None, near: 
         quantity = f"final.difference_to.{'|'.join(mention.run_ids)}"
     elif measure == "degradation":
         claim, quantity = Difference("degradation", amount, 0, where), "degradation.peak_minus_final"
+    elif measure == "gap_of_models":
+        claim, quantity = Difference("between_models", amount, 0, where), "gap.target_minus_source"
     elif measure == "gap_to_target":
         claim, quantity = Difference("gap", amount, -1, where), "gap.target_minus_final_bridged"
     elif measure == "above_target":

@@ -95,6 +95,10 @@ MEASURES = _compiled(
             r"\b(?:below|off|from|under|since) (?:its |the )?(?:own "
             r")?peak\b(?! of| at)|\bpost-peak (?:drop|loss|decline)\b"
         ),
+        "gap_of_models": (
+            r"\bgap\b(?= (?:between|of) (?:the )?(?:two )?(?:frozen )?(?:models|systems|source and |"
+            r"target and |Mistral and |Llama and |the two\b|them\b))"
+        ),
         "gap_to_target": rf"\bgap\b|(?:\b|(?=<)){_BELOW} {_THE}{_TARGET}\b|\bdeficit\b",
         "above_target": rf"(?:\b|(?=>)){_ABOVE} {_THE}{_TARGET}\b",
         "above_source": rf"(?:\b|(?=>)){_ABOVE} {_THE}{_SOURCE}\b|\bgain over (?:the )?source\b|\blift\b",
