@@ -143,6 +143,23 @@ class Binder:
             not own and len(before) > 1 and self._goes_on(block, before[-1], mention)
         )
 
+    def _is_in_brackets_after(self, claim: Span, mention: Mention) -> bool:
+        """Return whether *mention* follows in brackets: ``65.5 % (run_x, step 1500)``."""
+        between = self.document.plain(Span(claim.end, mention.span.start))
+        return re.fullmatch(r"[\s%]*\(\s*(?:(?:in|for|by|of|run)\s+)*[`\"]*", between) is not None
+
+    def _is_closed_before(self, mention: Mention, claim: Span) -> bool:
+        """Return whether *mention* stands in brackets behind a number, and the claim after them."""
+        start = self.document.text.rfind("(", 0, mention.span.start)
+        after = self.document.text.find(")", mention.span.end)
+        if start < 0 or not mention.span.end <= after < claim.start:
+            return False
+        inside = self.document.text[start:after]
+        return (
+            ")" not in inside
+            and re.search(r"\d\s*(?:%|points|pts)?\s*$", self.document.text[:start]) is not None
+        )
+
     def _is_led_by(self, sentence: Span, mention: Mention) -> bool:
         """Return whether *sentence* begins with *mention* as what it is about: ``In run X …``."""
         lead = self.document.plain(Span(sentence.start, mention.span.start)) if mention.span.start else ""
@@ -184,6 +201,13 @@ class Binder:
     def _of_mentions(self, found: Sequence[Mention], claim: Span, around: str | None) -> Binding | None:
         if not found:
             return None
+        behind = [one for one in found if claim.end <= one.span.start]
+        if behind and self._is_in_brackets_after(claim, behind[0]):
+            return Binding(behind[0].run_ids, "named", reason=_open(behind[0]))
+        if found and claim.start >= found[0].span.end:
+            last = [one for one in found if one.span.end <= claim.start][-1]
+            if self._is_closed_before(last, claim):
+                return Binding((), "named", reason="the run is named in brackets, of another number")
         distinct = {one.run_ids for one in found}
         exact = {one.run_ids for one in found if one.is_exact}
         if len(distinct) == 1 or len(exact) == 1:

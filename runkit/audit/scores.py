@@ -65,6 +65,30 @@ _SHARE_OF = re.compile(
     ),
     re.IGNORECASE,
 )
+_STAT_BEHIND = re.compile(
+    r"""
+    (?: \s* (?P<opens> \( ) \s* (?: the\s | at\s (?:the\s|its\s)? )?
+      | \s+ (?: (?:at|in) \s (?:the\s|its\s)? )? )
+    (?: (?P<peak> peak | best \b (?!\s+(?:case|effort)) )
+      | (?P<final> final(?:ly)? | end )
+      | (?P<last_step> last \s step ) )
+    \b (?! \s* [:=(]? \s* [~\d.] )
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""``68.0 (peak)``, ``64.5 final``, ``26 at the end``; not ``68.0 final 64.5``, where it leads the next number."""
+_GETS = re.compile(
+    r"^[`\s)'\"*]*(?:(?:still|only|now|just|even)\s+)*"
+    r"(?:gets|got|scores|scored|achieves|achieved|reaches|reached|obtains|obtained|attains|is at|was at|"
+    r"sits at|lands at|landed at|comes in at|manages|managed)\s+(?:only\s+|just\s+|to\s+)*$",
+    re.IGNORECASE,
+)
+"""What may stand between a run and its accuracy: ``run_x gets 64.5 %``."""
+_NOT_A_LEVEL = re.compile(
+    r"\s*(?:more|less|higher|lower|better|worse|faster|slower|fewer|of|points?|speed|reduction|drop|increase|"
+    r"improvement|gain|invalid|valid|correct|above|below|over|loss|cheaper|smaller|larger)\b",
+    re.IGNORECASE,
+)
 _LISTED = re.compile(r"\d\s*(?:,|;|/|→|->)\s*(?:and\s+)?$")
 _GOAL = re.compile(r"\btarget\b\s*(?:of|is|was|:|=)?\s*$", re.IGNORECASE)
 _NOT_A_PEAK = re.compile(r"at best$", re.IGNORECASE)
@@ -306,12 +330,14 @@ def _where(sentence: _Sentence, amount: Amount) -> Where:
     steps = _steps_of(sentence, amount)
     mark, near = _nearest(sentence, sentence.stats, amount)
     stat = mark.meaning if mark else None
-    behind = re.match(
-        r"\s*\(\s*(?:the |at )?(peak|final|best|last step)\b", sentence.text[amount.end :], re.IGNORECASE
+    behind = _STAT_BEHIND.match(sentence.text, amount.end)
+    led = any(
+        one.end <= amount.start and not re.search(r"\d", sentence.text[one.end : amount.start])
+        for one in sentence.stats
     )
-    if behind is not None:
-        word = behind.group(1).lower()
-        return Where({"best": "peak", "last step": "last_step"}.get(word, word), None, is_stated=True)  # type: ignore[arg-type]
+    if behind is not None and (behind["opens"] or not led):
+        told = next(name for name in ("peak", "final", "last_step") if behind[name])
+        return Where(told, None, is_stated=True)  # type: ignore[arg-type]
     if (
         mark is not None
         and not near
@@ -470,6 +496,8 @@ def _score(
     said, system_said = _systems_of(sentence, amount)
     systems, system_said = (systems, True) if systems else (said, system_said)
     where = _where(sentence, amount)
+    if measure is None and not system_said and _is_what_a_run_gets(sentence, amount):
+        measure, measure_near, systems, system_said = "accuracy", True, ("bridged",), True
     if measure is None and not system_said and where.stat == "any":
         if where.steps is None or not where.steps.at or sentence.around.is_cell:
             return []
@@ -492,6 +520,9 @@ def _score(
         amount = replace(amount, comparator="<=")
     elif denied and amount.comparator in {"<", "<="}:
         amount = replace(amount, comparator=">=", slack=Fraction(0))
+    other_reading = _as_percent_too(sentence, amount)
+    if amount.unit == "count" and amount.n is None and sentence.around.is_cell:
+        other_reading = replace(amount.in_percent(), slack=Fraction(1, 200))
     steps = where.steps
     if where.stat == "peak" and steps is not None and steps.at and not steps.is_after:
         amount = replace(amount, comparator="=" if amount.comparator == "<=" else amount.comparator)
@@ -510,7 +541,7 @@ def _score(
             span=_span(sentence, amount),
             quantity=_quantity(what, systems, where, amount),
             claimed=amount.text.strip(),
-            statement=Score(what, systems, where, amount, _as_percent_too(sentence, amount)),
+            statement=Score(what, systems, where, amount, other_reading),
             is_certain=not doubt,
             doubt=doubt,
         )
@@ -530,6 +561,14 @@ def _score(
             )
         )
     return found
+
+
+def _is_what_a_run_gets(sentence: _Sentence, amount: Amount) -> bool:
+    """Return whether *amount* is the object of ``gets`` and its like, and a run the subject."""
+    if amount.unit != "percent" or _NOT_A_LEVEL.match(sentence.text, amount.end):
+        return False
+    before = [one for one in sentence.runs if one.end <= amount.start]
+    return bool(before) and _GETS.search(sentence.text[before[-1].end : amount.start]) is not None
 
 
 def _label_doubt(label: str) -> str:
@@ -622,6 +661,8 @@ def _as_fraction(sentence: _Sentence, amount: Amount, measure: str | None) -> Am
             and ("%" in label or "per cent" in label or decimals)
         ):
             return amount.in_percent()
+        if sentence.around.is_cell and not decimals and re.search(r"\binvalids?\b", label, re.IGNORECASE):
+            return replace(amount, unit="count")
         following = sentence.text[amount.end : amount.end + 30]
         if measure in {"invalid", "valid"} and re.match(
             r"\s+(?:invalid|valid|outputs|samples|generations)", following

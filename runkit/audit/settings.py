@@ -86,7 +86,7 @@ _NEEDS = re.compile(r"\b(?:requires?|needs?|depends on|only works? with)\s+`(?P<
 _ATTRIBUTED = re.compile(
     (
         r"\b(?:label(?:l)?ed|called|named|titled|so-called|claimed|supposed(?:ly)?|"
-        r"meant|intended|said)(?: to (?:be|have|show))?(?: as)?[\s:\"']*(?:\w+\s+){0,8}$"
+        r"meant|intended|said|says|reads|suggests|implies|promises)(?: to (?:be|have|show))?(?: as)?[\s:\"']*(?:\w+\s+){0,8}$"
     ),
     re.IGNORECASE,
 )

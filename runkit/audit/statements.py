@@ -64,7 +64,7 @@ _ENDINGS: tuple[tuple[EndingWord, re.Pattern[str]], ...] = (
     (
         "completed",
         re.compile(
-            r"\b(?:ran|run|trained|went) to completion\b|\b(?:was |has "
+            r"\b(?:ran|run|trained|went) to (?:completion|the (?:very )?end)\b|\b(?:was |has "
             r"|is )?completed\b(?! (?:the )?(?:analysis|eval\w*|draft|"
             r"table|section))|"
             r"\bfinish(?:ed|es)? (?:all |the full |its full |its |the "
@@ -595,7 +595,11 @@ def _files(text: str) -> Iterator[Found]:
         if every is not None and lost is not None and lost.start() > every.end():
             doubt = doubt or "the sentence denies a part of what it lists"
         for kind, place in kinds:
-            near = text[max(0, place.start() - 40) : place.end() + 40]
+            clause = text.rfind(";", 0, place.start()) + 1
+            until = text.find(";", place.end())
+            near = text[
+                max(clause, place.start() - 40) : min(place.end() + 40, until if until >= 0 else len(text))
+            ]
             denied = bool(_LOST.search(near)) and every is None
             reason = doubt or (
                 "the sentence denies something" if lost is not None and not denied and every is None else ""

@@ -53,7 +53,9 @@ SYSTEMS = _compiled(
 STATS = _compiled(
     {
         "peak": (
-            r"\bpeak(?:s|ed|ing)?\b|\bbest\b|\bmax(?:imum|ima|ed)?\b(?: "
+            r"\bpeak(?:s|ed|ing)?\b|"
+            r"\bbest\b(?! (?:\w+ )?(?:story|runs?|case|model|bridge|system|effort|guess|practice|baseline|"
+            r"paper|candidate|row|configuration|setting|choice|final|of (?:the |our )?(?:\w+ )?runs)\b)|\bmax(?:imum|ima|ed)?\b(?: "
             r"out)?|\bhighest\b|\btop(?:s|ped) out\b|"
             r"\bnever (?:even )?(?:exceed(?:s|ed)?|surpass(?:es|ed)?|"
             r"(?:rose|got|went|climbed|goes|rises) (?:above|over|beyond|"
