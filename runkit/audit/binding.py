@@ -107,6 +107,11 @@ class Binder:
             bound = self._of_mentions(list(self.mentions(parent)), Span(parent.end, parent.end), around)
             if bound is not None:
                 return Binding(bound.run_ids, "list", reason=bound.reason)
+        led = self._lead(block)
+        if led is not None and led.span.end <= sentence.start:
+            text_here = self.document.plain(sentence)
+            if not _OTHER_SUBJECT.search(text_here):
+                return Binding(led.run_ids, "paragraph", reason=_open(led))
         before = Span(block.span.start, sentence.start)
         if before.end > before.start and block.kind == "paragraph":
             earlier = [one for one in self.mentions(before) if not self._is_compared(before, one)]
@@ -159,6 +164,20 @@ class Binder:
             ")" not in inside
             and re.search(r"\d\s*(?:%|points|pts)?\s*$", self.document.text[:start]) is not None
         )
+
+    def _lead(self, block: Block) -> Mention | None:
+        """Return the run that a paragraph has as its title, or an item as its first word: ``**run_x.** It …``."""
+        if block.kind == "cell":
+            return None
+        first = next(iter(self.mentions(block.span)), None)
+        if first is None:
+            return None
+        lead = self.document.plain(Span(block.span.start, first.span.start))
+        behind = self.document.plain(Span(first.span.end, min(block.span.end, first.span.end + 8)))
+        is_title = not lead.strip(" *_`#-[]x\n") and (
+            block.kind == "item" or re.match(r"[\s*_`)]*[.:|]", behind) is not None
+        )
+        return first if is_title else None
 
     def _is_led_by(self, sentence: Span, mention: Mention) -> bool:
         """Return whether *sentence* begins with *mention* as what it is about: ``In run X …``."""

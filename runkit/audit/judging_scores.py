@@ -225,6 +225,13 @@ def _readings(archive: Archive, run: Manifest, claim: Difference) -> Iterable[tu
         for run_id in claim.other_run:
             other_run = archive.by_id[run_id]
             theirs = points(other_run, "bridged")
+            if claim.where.steps is not None:
+                yours_at = {point.step: point for point in theirs if point.label != "final"}
+                for point in chosen(bridged, Where(steps=claim.where.steps), run):
+                    if point.step in yours_at and point.label != "final":
+                        what = f"{_named(point)} against {yours_at[point.step].told()} of {run_id}"
+                        gap = point.value - yours_at[point.step].value
+                        yield gap, max(point.value, yours_at[point.step].value), what
             for stat in _FINAL_AND_PEAK:
                 mine = chosen(bridged, Where(stat), run)
                 yours = chosen(theirs, Where(stat), other_run)

@@ -89,6 +89,7 @@ _NOT_A_LEVEL = re.compile(
     r"improvement|gain|invalid|valid|correct|above|below|over|loss|cheaper|smaller|larger)\b",
     re.IGNORECASE,
 )
+_MARKED_NUMBERS = re.compile(r"\b(?:bold(?:face)?|underlin\w+|highlight\w*|italics?|shaded)\b", re.IGNORECASE)
 _LISTED = re.compile(r"\d\s*(?:,|;|/|→|->)\s*(?:and\s+)?$")
 _GOAL = re.compile(r"\btarget\b\s*(?:of|is|was|:|=)?\s*$", re.IGNORECASE)
 _NOT_A_PEAK = re.compile(r"at best$", re.IGNORECASE)
@@ -230,6 +231,8 @@ def _around(sentence: _Sentence, table: tuple[tuple[str, re.Pattern[str]], ...])
         return own[0], True
     for text in sentence.around.texts:
         lent = [mark.meaning for mark in marks(text, table)]
+        if table is STATS and (len(set(lent)) > 1 or _MARKED_NUMBERS.search(text)):
+            continue  # a caption on several statistics, or on which numbers are bold, lends none
         if lent:
             return lent[-1], False
     return None, False
@@ -252,9 +255,16 @@ def _about(sentence: _Sentence, amount: Amount) -> list[Found]:
         amount.unit != "points"
         and not measure_near
         and measure in _DIFFERENCES
-        and any(start <= one.start < end for one in sentence.systems)
+        and any(start <= one.start < end for one in (*sentence.systems, *sentence.stats))
     ):
         measure, measure_near = "accuracy", True
+    if (
+        mark is not None
+        and amount.unit == "percent"
+        and measure in _DIFFERENCES
+        and any(mark.end <= one.start < one.end <= amount.start for one in sentence.stats)
+    ):
+        measure = "accuracy"  # stays below the target: its maximum is 29 %
     other = _other_systems_score(sentence, amount, mark) if measure_near else None
     if other is not None:
         return _score(sentence, amount, "accuracy", True, systems=(other,))
@@ -338,12 +348,8 @@ def _where(sentence: _Sentence, amount: Amount) -> Where:
     if behind is not None and (behind["opens"] or not led):
         told = next(name for name in ("peak", "final", "last_step") if behind[name])
         return Where(told, None, is_stated=True)  # type: ignore[arg-type]
-    if (
-        mark is not None
-        and not near
-        and any(mark.end <= one.start < amount.start for one in sentence.amounts)
-    ):
-        # A statistic with a number of its own says nothing of other segments, brackets excepted.
+    if mark is not None and any(mark.end <= one.start < amount.start for one in sentence.amounts):
+        # A statistic with a number of its own says nothing of the next ones, brackets excepted.
         stat = stat if _stands_in_brackets_of(sentence, amount) else None
     if stat in {"first", "lowest", "last_step"} and not near:
         stat = None
@@ -714,6 +720,8 @@ def _difference(sentence: _Sentence, amount: Amount, measure: str | None, near: 
         measure, doubt = "gap_to_target", ""
     if other is not None and not marks_here:
         mention, direction = other
+        if sentence.steps and sentence.steps[-1].steps.at and where.stat == "any":
+            where = replace(where, steps=sentence.steps[-1].steps)
         claim = Difference("between_runs", amount, direction, where, mention.run_ids)
         quantity = f"final.difference_to.{'|'.join(mention.run_ids)}"
     elif measure == "degradation":

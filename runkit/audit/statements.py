@@ -34,7 +34,7 @@ from runkit.audit.claims import (
     WorldSize,
 )
 from runkit.audit.document import Span
-from runkit.audit.places import step_mentions, without_code
+from runkit.audit.places import step_mentions, without, without_code
 from runkit.audit.scores import RunMention, Surroundings
 from runkit.audit.words import doubt_of
 
@@ -54,7 +54,7 @@ _ENDINGS: tuple[tuple[EndingWord, re.Pattern[str]], ...] = (
     (
         "early_stopped",
         re.compile(
-            r"\bearly[- ]stopped\b|\bstopp(?:ed|ing) early\b|\bearly[- "
+            r"\bearly[- ]stopped\b|\bearly[- ]stop at \d|\bstopp(?:ed|ing) early\b|\bearly[- "
             r"]stop(?:ping)? (?:fired|triggered|kicked in|hit|ended|"
             r"occurred|at step)\b|"
             r"\bpatience (?:ran out|(?:was )?exhausted)\b|\btriggered early[- ]stopping\b",
@@ -80,6 +80,7 @@ _ENDINGS: tuple[tuple[EndingWord, re.Pattern[str]], ...] = (
             r"\btruncated\b(?! (?:outputs?|generations?|answers?|text))|"
             r"\bcut (?:off|short)\b|\b(?:was|got|been) (?:killed|interrupted|"
             r"preempted|cancelled|canceled|terminated)\b|"
+            r"\bkilled (?:by|at|after|in|on)\b|"
             r"\btimed out\b|\bhit (?:the |its )?(?:wall-?time|time limit|"
             r"wall[- ]clock)\b|\bnever finished\b|\b(?:the )?log (?:simply "
             r"|just )?(?:ends|stops)\b|"
@@ -399,6 +400,7 @@ def statements(
         *_training_length(text),
         *_hardware(text, around),
         *_files(text),
+        *_kinds_of_files(without(text, ((one.start, one.end) for one in runs))),
         *_commands(text, around),
         *_sameness(text, runs),
         *_outputs(text),
@@ -580,6 +582,9 @@ def _files(text: str) -> Iterator[Found]:
             Files(path, denied),
             doubt=doubt_of(text) if kind == "checkpoint" else "",
         )
+
+
+def _kinds_of_files(text: str) -> Iterator[Found]:
     every = _EVERY.search(text)
     kept = _KEPT.search(text)
     kinds = [(kind, place) for kind, pattern in _FILE_KINDS if (place := pattern.search(text)) is not None]

@@ -153,7 +153,11 @@ DOUBTS = (
             r"want(?:s|ed)?|needs? to|we need|will|unless|hypothes\w*|"
             r"predict(?:s|ed|ion)?|projected|suppose|todo|ideally|"
             r"in theory|must|require[sd]?|to reach|success criteri\w+|"
-            r"whenever|whether|next run|future runs?|threshold|trigger)\b|"
+            r"whenever|whether|next run|future runs?|threshold|trigger|"
+            r"milestones?|deadlines?|acceptance|criteri(?:on|a)|desired|intend(?:s|ed)?|envisag\w+|ambition|"
+            r"counts? as|extrapolat\w+|projection|forecast|suffic(?:es|ient)|break[- ]even|not run yet|"
+            r"by (?:early|mid|late|(?:the )?end of)[- ](?:January|February|March|April|May|June|July|August|"
+            r"September|October|November|December|next|this))\b|"
             r"\?\s*$",
             re.IGNORECASE,
         ),
@@ -163,7 +167,9 @@ DOUBTS = (
         re.compile(
             r"\b(?:et al|report(?:ed|s) (?:by|in)|published|literature|"
             r"prior work|leaderboard|model card|previous(?:ly)?|"
-            r"earlier runs?|old(?:er)? runs?|historical(?:ly)?)\b|\\cite|\[\d{1,3}\]",
+            r"earlier runs?|old(?:er)? (?:runs?|data|splits?)|historical(?:ly)?|state[- ]of[- ]the[- ]art|SOTA|"
+            r"related work|the authors|(?:paper|results?|numbers?) (?:of|by) [A-Z]\w+|slides|"
+            r"GPT-\d\w*|Claude|Gemini|DeepSeek)\b|\\cite|\[\d{1,3}\]",
             re.IGNORECASE,
         ),
     ),
@@ -184,7 +190,9 @@ DOUBTS = (
             r"\b(?:squad|mmlu|hotpot\w*|ag[ _]news|arc(?:-[ce])?|boolq|"
             r"hellaswag|truthfulqa|commonsenseqa|humaneval|mbpp|"
             r"sst-?2|banking77|trec|subset|first \d+|hard(?:est)? (?:items|"
-            r"questions)|majority vote|pass@\d+|per[- ]rank|shard)\b",
+            r"questions)|counting only|if (?:one|we|you) (?:only )?counts?|excluding|restricted to|"
+            r"without the invalid|of the (?:parse?able|valid)|(?:first|second|last|other) (?:half|\d+) (?:items|"
+            r"questions|samples)|subset|dev split|majority vote|pass@\d+|per[- ]rank|shard)\b",
             re.IGNORECASE,
         ),
     ),
