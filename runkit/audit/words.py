@@ -155,7 +155,7 @@ DOUBTS = (
             r"in theory|must|require[sd]?|to reach|success criteri\w+|"
             r"whenever|whether|next run|future runs?|threshold|trigger|"
             r"milestones?|deadlines?|acceptance|criteri(?:on|a)|desired|intend(?:s|ed)?|envisag\w+|ambition|"
-            r"counts? as|extrapolat\w+|projection|forecast|suffic(?:es|ient)|break[- ]even|not run yet|"
+            r"counts? as|extrapolat\w+|suffic(?:es|ient)|break[- ]even|not run yet|"
             r"by (?:early|mid|late|(?:the )?end of)[- ](?:January|February|March|April|May|June|July|August|"
             r"September|October|November|December|next|this))\b|"
             r"\?\s*$",
