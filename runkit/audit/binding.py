@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runkit.audit.document import Annotation, Block, Document, Span, sentences
+from runkit.audit.grammar.sentence import RunMention
 from runkit.audit.names import Mention, RunNames, heading_run
-from runkit.audit.scores import RunMention
 
 _COMPARED = re.compile(
     r"(?:\b(?:than|as|vs\.?|versus|against|over|unlike|like|underperform(?:s|"
@@ -166,7 +166,7 @@ class Binder:
         )
 
     def _lead(self, block: Block) -> Mention | None:
-        """Return the run that a paragraph has as its title, or an item as its first word: ``**run_x.** It …``."""
+        """Return the run that titles a paragraph, or begins an item: ``**run_x.** It …``."""
         if block.kind == "cell":
             return None
         first = next(iter(self.mentions(block.span)), None)

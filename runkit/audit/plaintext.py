@@ -41,11 +41,8 @@ def read_plaintext(source: str, *, name: str) -> Document:
             continue
         following = source[lines[index + 1].start : lines[index + 1].end] if index + 1 < len(lines) else ""
         bullet = _BULLET.match(text)
-        is_alone = (
-            open_at is None
-            and not following.strip()
-            or source[line.end : line.end + 2] == "\n\n"
-            and open_at is None
+        is_alone = (open_at is None and not following.strip()) or (
+            source[line.end : line.end + 2] == "\n\n" and open_at is None
         )
         if (
             _RULE.match(following)

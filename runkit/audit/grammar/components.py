@@ -1,4 +1,4 @@
-"""Sentences, headings and cells -> claims about the configuration: keys, modes, components, what they do."""
+"""Sentences, headings and cells -> components that were on, off or alone, and what they are said to do."""
 
 from __future__ import annotations
 
@@ -6,34 +6,38 @@ import re
 from collections.abc import Iterator
 
 from runkit.audit.amounts import amounts
-from runkit.audit.claims import Effect, Factor, Found, Needs, NotArchived, Polarity, Setting
+from runkit.audit.claims import Effect, Factor, Found, Needs, NotArchived, Polarity
 from runkit.audit.document import Span
-from runkit.audit.places import without_code
-from runkit.audit.scores import Surroundings
-from runkit.audit.words import FACTORS, KEY_WORDS, Mark, doubt_of, marks
+from runkit.audit.grammar.sentence import Surroundings
+from runkit.audit.words import FACTORS, Mark, doubt_of, marks
 
-_KEY_VALUE = re.compile(
-    r"(?<![\w./-])(?P<key>[a-z][a-z0-9]*(?:[_.][a-z0-9]+)+|lr|seed|bridge|"
-    r"depth|heads)\s*(?:=|:)\s*(?P<value>\"[^\"]*\"|'[^']*'|[+-]?[\w.][\w./+-]*)"
-)
-_VALUE = r"(?P<value>[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)"
 _OFF_AFTER = (
     r"\s+(?:was |were |is |are |being |both |turned |switched |kept |set "
     r"to |left )*(?:off|disabled|removed|dropped|ablated|absent|zeroed|inactive|"
     r"skipped|deactivated)\b"
 )
+
+
 _ON_AFTER = (
     r"\s+(?:was |were |is |are |being |both |turned |switched |kept |left "
     r")*(?:on|enabled|active|activated|switched on)\b(?! (?:the|its|a|our|"
     r"GSM8K))"
 )
+
+
 _OFF_BEFORE = (
     r"(?:\bno|\bwithout|\bw/o|\bminus|\bremov(?:ed|ing|es)|\bdisabl(?:ed|"
     r"ing|es)|\bdropp(?:ed|ing)|\bsans|\bexcluding|\bno additional)\s+(?:the "
     r"|any )?$"
 )
+
+
 _ONLY = r"(?:[- ](?:only|alone)\b)"
+
+
 _ONLY_BEFORE = r"\b(?:only|just|solely)\s+(?:the |by )?$"
+
+
 _PROOF = re.compile(
     (
         r"\b(?:prov(?:es?|ed|ing)|confirm(?:s|ed|ing)?|demonstrat(?:es?|"
@@ -42,6 +46,8 @@ _PROOF = re.compile(
     ),
     re.IGNORECASE,
 )
+
+
 _CONTROL = re.compile(
     (
         r"\b(?:acts?|acted|serves?|served|works?) as (?:an? |the |our )?(?:\w+ "
@@ -50,6 +56,8 @@ _CONTROL = re.compile(
     ),
     re.IGNORECASE,
 )
+
+
 _ADDS = re.compile(
     r"^\s+(?:alone |itself |really |only |also |clearly )*(?:adds?|added|"
     r"contribut(?:es|ed)|gives?|gave|brings?|brought|buys?|bought|yields?|"
@@ -59,6 +67,8 @@ _ADDS = re.compile(
     r"matters?|has no effect|makes? no difference)\b",
     re.IGNORECASE,
 )
+
+
 _PURPOSE = re.compile(
     (
         r"\b(?:whether|how much|determine|quantify|test (?:if|whether)|find "
@@ -66,23 +76,11 @@ _PURPOSE = re.compile(
     ),
     re.IGNORECASE,
 )
-_TEACHERS = re.compile(
-    (
-        r"\b(?P<teacher>prompt|answer|question)[- ](?:teacher|supervised|"
-        r"supervision)\b|\bteacher\s*(?:=|:|is|was)\s*`?(?P<after>prompt|"
-        r"answer)\b|\bsupervis(?:ing|ed) (?:the )?(?:\w+ )?on (?:the )?(?P<on>prompt|"
-        r"answer|question)(?: embeddings| tokens)?"
-    ),
-    re.IGNORECASE,
-)
-_MODE = re.compile(
-    r"\bsoft[-_ ]?(?P<mode>only|plus[-_ ]text)\b(?! (?:decoding |evaluation )?(?:fix|bug))", re.IGNORECASE
-)
-_BRIDGE = re.compile(
-    r"\b(?P<kind>DiT|resampler|linear|cross-attention|perceiver|adapter)[- ](?:bridge|translator)\b",
-    re.IGNORECASE,
-)
+
+
 _NEEDS = re.compile(r"\b(?:requires?|needs?|depends on|only works? with)\s+`(?P<value>\w+)`", re.IGNORECASE)
+
+
 _ATTRIBUTED = re.compile(
     (
         r"\b(?:label(?:l)?ed|called|named|titled|so-called|claimed|supposed(?:ly)?|"
@@ -90,147 +88,10 @@ _ATTRIBUTED = re.compile(
     ),
     re.IGNORECASE,
 )
-_CONDITIONAL = re.compile(
-    (
-        r"\b(?:whenever|if|when|auto-?selects?|default(?:s|ed)? to|set(?:ting)? "
-        r"`|try|switch(?:ing)? to|instead of|unless|next|should|requires?|"
-        r"needs?|only works? with|corrected)\b"
-    ),
-    re.IGNORECASE,
-)
 
 
-def settings(text: str, offset: int, around: Surroundings, *, is_heading: bool) -> tuple[Found, ...]:
-    """Return the claims in *text* about what a run was configured to do."""
-    found = [
-        *_keys(text),
-        *_words_for_keys(text),
-        *_modes(text, is_heading),
-        *_factors(text, around, is_heading),
-        *_effects(text),
-    ]
-    return tuple(
-        Found(
-            Span(one.span.start + offset, one.span.end + offset),
-            one.quantity,
-            one.claimed,
-            one.statement,
-            one.is_certain,
-            one.doubt,
-        )
-        for one in sorted(found, key=lambda one: one.span)
-    )
-
-
-def _keys(text: str) -> Iterator[Found]:
-    named = [match for match in _KEY_VALUE.finditer(text) if not _in_command(text, match)]
-    twice = {match["key"] for match in named if sum(one["key"] == match["key"] for one in named) > 1}
-    for match in named:
-        value = match["value"].strip("\"'").rstrip(".,")
-        doubt = doubt_of(text)
-        if match["key"] in twice:
-            doubt = "the sentence gives the key two values"
-        elif _CONDITIONAL.search(text[max(0, match.start() - 40) : match.start()]):
-            doubt = "the sentence says when or why the key is set, not that it was"
-        yield Found(
-            Span(*match.span()),
-            f"config.{match['key']}",
-            value,
-            Setting(match["key"], value),
-            not doubt,
-            doubt,
-        )
-
-
-def _in_command(text: str, match: re.Match[str]) -> bool:
-    return any(
-        code.start() < match.start() < code.end()
-        and re.search(r"\b(?:bash|python3?|torchrun|sbatch|runkit|accelerate)\s", code.group())
-        for code in re.finditer(r"`[^`]*`", text)
-    )
-
-
-def _words_for_keys(text: str) -> Iterator[Found]:
-    plain = without_code(text)
-    for words, keys, name in KEY_WORDS:
-        pattern = (
-            rf"\b{words}\s+(?:(?:of|is|was|at|kept|set|fixed|held|to|stays)\s+)*(?:=|"
-            rf":)?\s*{_VALUE}(?![\w%/]|\.\d|\s*(?:%|points|pts|GPUs))"
-        )
-        for match in re.finditer(pattern, plain, re.IGNORECASE):
-            if re.match(r"\s*(?:-|to|→|->|/|and|,)\s*\d", plain[match.end() :]):
-                continue
-            doubt = doubt_of(text)
-            yield Found(
-                Span(*match.span()),
-                f"config.{name}",
-                match["value"],
-                Setting("|".join(keys), match["value"].replace(",", "")),
-                not doubt,
-                doubt,
-            )
-
-
-def _modes(text: str, is_heading: bool) -> Iterator[Found]:
-    doubt = doubt_of(text)
-    is_conditional = not is_heading and _CONDITIONAL.search(text) is not None
-    keyed = [match.span() for match in _KEY_VALUE.finditer(text)]
-    for match in _TEACHERS.finditer(text):
-        teacher = (match["teacher"] or match["after"] or match["on"]).lower()
-        if any(start <= match.start() < end for start, end in keyed) or _negated(text, match):
-            continue
-        value = "prompt" if teacher == "question" else teacher
-        if teacher == "answer" and "supervision" in match.group().lower():
-            continue
-        yield Found(
-            Span(*match.span()),
-            "config.dit_teacher",
-            match.group(),
-            Setting("dit_teacher|loss.teacher|teacher", value),
-            not doubt,
-            doubt,
-        )
-    for match in _MODE.finditer(text):
-        if (
-            any(start <= match.start() < end for start, end in keyed)
-            or _negated(text, match)
-            or is_conditional
-        ):
-            continue
-        mode = "soft_only" if match["mode"].lower() == "only" else "soft_plus_text"
-        yield Found(
-            Span(*match.span()),
-            "config.eval_prompt_mode",
-            mode,
-            Setting("eval_prompt_mode|prompt.mode", mode),
-            not doubt,
-            doubt,
-        )
-    for match in _BRIDGE.finditer(text):
-        kind = match["kind"].lower().replace("-", "_")
-        if not _negated(text, match):
-            bridge_doubt = "" if kind == "dit" and is_heading else doubt
-            yield Found(
-                Span(*match.span()),
-                "config.bridge",
-                match["kind"],
-                Setting("bridge|bridge.kind", kind),
-                not bridge_doubt,
-                bridge_doubt,
-            )
-
-
-def _negated(text: str, match: re.Match[str]) -> bool:
-    return bool(
-        re.search(
-            r"\b(?:no|not|without|instead of|rather than|than|or|either)\s+(?:\w+\s+)?$",
-            text[: match.start()],
-            re.IGNORECASE,
-        )
-    )
-
-
-def _factors(text: str, around: Surroundings, is_heading: bool) -> Iterator[Found]:
+def factors(text: str, around: Surroundings, is_heading: bool) -> Iterator[Found]:
+    """Yield the components that *text* says were on, off or alone."""
     mentions = _factor_marks(text)
     seen: set[tuple[str, str]] = set()
     for names, start, end in _joined(text, mentions):
@@ -332,7 +193,8 @@ def _polarity(text: str, start: int, end: int, is_heading: bool) -> Polarity | N
     return None
 
 
-def _effects(text: str) -> Iterator[Found]:
+def effects(text: str) -> Iterator[Found]:
+    """Yield what *text* says that a comparison shows of a component."""
     control = _CONTROL.search(text)
     if control is not None:
         yield Found(
