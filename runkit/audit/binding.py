@@ -11,26 +11,59 @@ from runkit.audit.grammar.sentence import RunMention
 from runkit.audit.names import Mention, RunNames, heading_run
 
 _COMPARED = re.compile(
-    r"(?:\b(?:than|as|vs\.?|versus|against|over|unlike|like|underperform(?:s|"
-    r"ed|ing)?|outperform(?:s|ed|ing)?|beat(?:s|ing)?|exceed(?:s|ed)?|"
-    r"match(?:es|ed)?|lag(?:s|ged)?|trail(?:s|ed)?|behind|above|below)|"
-    r"\b(?:close|closer|similar|comparable|relative|compared|equal|identical|"
-    r"contrast|next|matched|paired) (?:to|with))"
-    r"\s+(?:in\s+|for\s+|the\s+|our\s+|both\s+|that of\s+)*[\"`(]*$",
-    re.IGNORECASE,
+    r"""
+    (?:
+          \b
+          (?:
+                than | as | vs\.? | versus | against | over | unlike | like
+              | underperform(?:s|ed|ing)?
+              | outperform(?:s|ed|ing)? | beat(?:s|ing)? | exceed(?:s|ed)?
+              | match(?:es|ed)? | lag(?:s|ged)? | trail(?:s|ed)? | behind | above
+              | below
+          ) | \b
+          (?:
+                close | closer | similar | comparable | relative | compared | equal
+              | identical | contrast | next | matched | paired
+          )
+          \ (?:to|with)
+    )
+    \s+
+    (?:in\s+|for\s+|the\s+|our\s+|both\s+|that\ of\s+)*
+    [\"`(]*$
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 _OTHER_SUBJECT = re.compile(
-    r"\b(?:runs|others?|another|both|three|all|each|two|previous|earlier|first|second|experiments?|we|our|"
-    r"baselines?|papers?|overall|together|average|in general|next|now|compared|unlike|typical\w*)\b",
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          runs | others? | another | both | three | all | each | two | previous
+        | earlier | first | second | experiments? | we | our | baselines? | papers?
+        | overall | together | average | in\ general | next | now | compared | unlike
+        | typical\w*
+    )
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 """Words with which a sentence leaves the run of the one before it."""
 _POSSESSIVE = re.compile(r"^['`\")]*'s\b")
 _ALL_RUNS = re.compile(
-    r"\b(?:every|each(?: of(?: the| these| our)?)?|all(?: of)?(?: the| these| our| \w+)?|none of the|"
-    r"no (?:preserved|archived))\s+(?:preserved\s+|archived\s+|five\s+|run\s+|\d+\s+)*"
-    r"(?:director(?:y|ies)|folders?|runs?|snapshots?)\b",
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          every
+        | each(?:\ of(?:\ the|\ these|\ our)?)?
+        | all(?:\ of)?(?:\ the|\ these|\ our|\ \w+)?
+        | none\ of\ the
+        | no\ (?:preserved|archived)
+    )
+    \s+
+    (?:preserved\s+|archived\s+|five\s+|run\s+|\d+\s+)*
+    (?:director(?:y|ies)|folders?|runs?|snapshots?)
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

@@ -104,9 +104,16 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|vs|cf|approx|ca|Fig|Tab|Eq|Sec|no|et al|acc|resp|pts|p)|\b[A-Z])\.$"
 )
 _ABBREVIATED_WORD = re.compile(
-    r"\b(?:abs|avg|approx|conf|config|diff|eg|eq|etc|eval|excl|exp|ext|fig|ie|incl|init|max|med|min|"
-    r"num|pct|prev|ref|rel|resp|sec|std|tab|temp|val|vol|wrt)\.$|\b\w{1,2}\.$|\.\w+\.$",
-    re.IGNORECASE,
+    r"""
+      \b
+      (?:
+            abs | avg | approx | conf | config | diff | eg | eq | etc | eval | excl
+          | exp | ext | fig | ie | incl | init | max | med | min | num | pct | prev
+          | ref | rel | resp | sec | std | tab | temp | val | vol | wrt
+      )
+      \.$ | \b\w{1,2}\.$ | \.\w+\.$
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 _CODE = re.compile(r"`[^`]*`")
 _SENTENCE_END = re.compile(r"[.!?]['\")`*]*(?=\s+[A-Z`\[(\d~\"*]|\s+[a-z]+[A-Z0-9_]|\s*$)")

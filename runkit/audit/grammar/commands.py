@@ -19,10 +19,16 @@ _COMMAND = re.compile(
 
 
 _LAUNCHED = re.compile(
-    r"\b(?:commands?|launch\w*|ran|run with|invo[ck]\w+|execut\w+|started "
-    r"with|produced (?:by|with)|reproduc\w+|"
-    r"submitted|trained with)\b",
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          commands? | launch\w* | ran | run\ with | invo[ck]\w+ | execut\w+
+        | started\ with | produced\ (?:by|with) | reproduc\w+ | submitted
+        | trained\ with
+    )
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

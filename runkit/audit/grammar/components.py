@@ -39,42 +39,58 @@ _ONLY_BEFORE = r"\b(?:only|just|solely)\s+(?:the |by )?$"
 
 
 _PROOF = re.compile(
-    (
-        r"\b(?:prov(?:es?|ed|ing)|confirm(?:s|ed|ing)?|demonstrat(?:es?|"
-        r"ed|ing)|establish(?:es|ed)?|isolat(?:es?|ed|ing)|attributable "
-        r"to|shows that|showed that|due to)\b"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          prov(?:es?|ed|ing) | confirm(?:s|ed|ing)?
+        | demonstrat(?:es?|ed|ing)
+        | establish(?:es|ed)? | isolat(?:es?|ed|ing) | attributable\ to | shows\ that
+        | showed\ that | due\ to
+    )
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _CONTROL = re.compile(
-    (
-        r"\b(?:acts?|acted|serves?|served|works?) as (?:an? |the |our )?(?:\w+ "
-        r")?(?:control|ablation)\b[^.;]*\bablat\w+|\b(?:acts?|serves?) as "
-        r"(?:an? |the |our )?internal control\b"
-    ),
-    re.IGNORECASE,
+    r"""
+      \b(?:acts?|acted|serves?|served|works?)\ as\ (?:an?\ |the\ |our\ )?(?:\w+\ )?
+      (?:control|ablation)\b[^.;]*\bablat\w+
+    | \b(?:acts?|serves?)\ as\ (?:an?\ |the\ |our\ )?internal\ control\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _ADDS = re.compile(
-    r"^\s+(?:alone |itself |really |only |also |clearly )*(?:adds?|added|"
-    r"contribut(?:es|ed)|gives?|gave|brings?|brought|buys?|bought|yields?|"
-    r"costs?|hurts?|helps?|is worth|was worth|accounts? for|improves? "
-    r"(?:\w+ )?by|"
-    r"(?:is|was) the (?:dominant|main|key|largest|decisive|primary)|"
-    r"matters?|has no effect|makes? no difference)\b",
-    re.IGNORECASE,
+    r"""
+    ^\s+
+    (?:alone\ |itself\ |really\ |only\ |also\ |clearly\ )*
+    (?:
+          adds? | added | contribut(?:es|ed) | gives? | gave | brings? | brought | buys?
+        | bought | yields? | costs? | hurts? | helps? | is\ worth | was\ worth
+        | accounts?\ for | improves?\ (?:\w+\ )?by
+        | (?:is|was)\ the\ (?:dominant|main|key|largest|decisive|primary)
+        | matters? | has\ no\ effect | makes?\ no\ difference
+    )
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _PURPOSE = re.compile(
-    (
-        r"\b(?:whether|how much|determine|quantify|test (?:if|whether)|find "
-        r"out|isolate the effect of|to see|in order to|even without|why)\b"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          whether | how\ much | determine | quantify | test\ (?:if|whether) | find\ out
+        | isolate\ the\ effect\ of
+        | to\ see | in\ order\ to | even\ without | why
+    )
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -82,11 +98,16 @@ _NEEDS = re.compile(r"\b(?:requires?|needs?|depends on|only works? with)\s+`(?P<
 
 
 _ATTRIBUTED = re.compile(
-    (
-        r"\b(?:label(?:l)?ed|called|named|titled|so-called|claimed|supposed(?:ly)?|"
-        r"meant|intended|said|says|reads|suggests|implies|promises)(?: to (?:be|have|show))?(?: as)?[\s:\"']*(?:\w+\s+){0,8}$"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          label(?:l)?ed | called | named | titled | so-called | claimed
+        | supposed(?:ly)? | meant | intended | said | says | reads | suggests | implies
+        | promises
+    )
+    (?:\ to\ (?:be|have|show))?(?:\ as)?[\s:\"']*(?:\w+\s+){0,8}$
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

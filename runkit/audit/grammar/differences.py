@@ -13,22 +13,28 @@ from runkit.audit.grammar.sentence import DIFFERENCES, RunMention, Sentence, spa
 from runkit.audit.words import Mark
 
 _LOWER = re.compile(
-    (
-        r"(?:below|under|behind|worse than|lower than|less than|underperform(?:s|"
-        r"ed|ing)?|lag(?:s|ged)?(?: behind)?|trail(?:s|ed)?)\s+(?:the |by "
-        r"|run )*[\"`(]*$"
-    ),
-    re.IGNORECASE,
+    r"""
+    (?:
+          below | under | behind | worse\ than | lower\ than | less\ than
+        | underperform(?:s|ed|ing)?
+        | lag(?:s|ged)?(?:\ behind)?
+        | trail(?:s|ed)?
+    )
+    \s+(?:the\ |by\ |run\ )*[\"`(]*$
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _HIGHER = re.compile(
-    (
-        r"(?:above|over|better than|higher than|beat(?:s|ing)?|outperform(?:s|"
-        r"ed|ing)?|ahead of|exceed(?:s|ed)?|more than)\s+(?:the |by |run "
-        r")*[\"`(]*$"
-    ),
-    re.IGNORECASE,
+    r"""
+    (?:
+          above | over | better\ than | higher\ than | beat(?:s|ing)?
+        | outperform(?:s|ed|ing)? | ahead\ of | exceed(?:s|ed)? | more\ than
+    )
+    \s+(?:the\ |by\ |run\ )*[\"`(]*$
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

@@ -20,11 +20,12 @@ _JOINTLY = re.compile(
 
 
 _SHARE_OF = re.compile(
-    (
-        r"\s+of (?:the |all |its )*(?:\w+ )?(?:items|questions|outputs|samples|"
-        r"time|steps|tokens|cases|rows|problems)\b"
-    ),
-    re.IGNORECASE,
+    r"""
+    \s+of\ (?:the\ |all\ |its\ )*(?:\w+\ )?
+    (?:items|questions|outputs|samples|time|steps|tokens|cases|rows|problems)
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

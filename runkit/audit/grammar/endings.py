@@ -16,89 +16,123 @@ _ENDINGS: tuple[tuple[EndingWord, re.Pattern[str]], ...] = (
     (
         "early_stopped",
         re.compile(
-            r"\bearly[- ]stopped\b|\bearly[- ]stop at \d|\bstopp(?:ed|ing) early\b|\bearly[- "
-            r"]stop(?:ping)? (?:fired|triggered|kicked in|hit|ended|"
-            r"occurred|at step)\b|"
-            r"\bpatience (?:ran out|(?:was )?exhausted)\b|\btriggered early[- ]stopping\b",
-            re.IGNORECASE,
+            r"""
+              \bearly[- ]stopped\b | \bearly[- ]stop\ at\ \d
+            | \bstopp(?:ed|ing)\ early\b
+            | \bearly[- ]stop(?:ping)?[ ]
+              (?:fired|triggered|kicked\ in|hit|ended|occurred|at\ step)
+              \b
+            | \bpatience\ (?:ran\ out|(?:was\ )?exhausted)\b
+            | \btriggered\ early[- ]stopping\b
+            """,
+            re.IGNORECASE | re.VERBOSE,
         ),
     ),
     (
         "completed",
         re.compile(
-            r"\b(?:ran|run|trained|went) to (?:completion|the (?:very )?end)\b|\b(?:was |has "
-            r"|is )?completed\b(?! (?:the )?(?:analysis|eval\w*|draft|"
-            r"table|section))|"
-            r"\bfinish(?:ed|es)? (?:all |the full |its full |its |the "
-            r"|cleanly|successfully|normally|without)|\bran (?:for )?(?:the|"
-            r"its) full\b|"
-            r"\bcompletes? all\b",
-            re.IGNORECASE,
+            r"""
+              \b(?:ran|run|trained|went)\ to\ (?:completion|the\ (?:very\ )?end)\b
+            | \b(?:was\ |has\ |is\ )?completed\b
+              (?!\ (?:the\ )?(?:analysis|eval\w*|draft|table|section))
+            | \bfinish(?:ed|es)?[ ]
+              (?:
+                    all\  | the\ full\  | its\ full\  | its\  | the\  | cleanly
+                  | successfully | normally | without
+              )
+            | \bran\ (?:for\ )?(?:the|its)\ full\b
+            | \bcompletes?\ all\b
+            """,
+            re.IGNORECASE | re.VERBOSE,
         ),
     ),
     (
         "truncated",
         re.compile(
-            r"\btruncated\b(?! (?:outputs?|generations?|answers?|text))|"
-            r"\bcut (?:off|short)\b|\b(?:was|got|been) (?:killed|interrupted|"
-            r"preempted|cancelled|canceled|terminated)\b|"
-            r"\bkilled (?:by|at|after|in|on)\b|"
-            r"\btimed out\b|\bhit (?:the |its )?(?:wall-?time|time limit|"
-            r"wall[- ]clock)\b|\bnever finished\b|\b(?:the )?log (?:simply "
-            r"|just )?(?:ends|stops)\b|"
-            r"\bdid not (?:finish|complete)\b|\bincomplete\b",
-            re.IGNORECASE,
+            r"""
+              \btruncated\b(?!\ (?:outputs?|generations?|answers?|text))
+            | \bcut\ (?:off|short)\b | \b(?:was|got|been)[ ]
+              (?:killed|interrupted|preempted|cancelled|canceled|terminated)
+              \b
+            | \bkilled\ (?:by|at|after|in|on)\b
+            | \btimed\ out\b
+            | \bhit\ (?:the\ |its\ )?(?:wall-?time|time\ limit|wall[- ]clock)\b
+            | \bnever\ finished\b
+            | \b(?:the\ )?log\ (?:simply\ |just\ )?(?:ends|stops)\b
+            | \bdid\ not\ (?:finish|complete)\b
+            | \bincomplete\b
+            """,
+            re.IGNORECASE | re.VERBOSE,
         ),
     ),
     (
         "crashed",
         re.compile(
-            (
-                r"\bcrashed\b|\bOOM(?:ed|'d|-ed)\b|\bran out of (?:GPU )?memory\b|"
-                r"\bsegfault\w*\b|\bdied (?:with|at|from)\b"
-            ),
-            re.IGNORECASE,
+            r"""
+              \bcrashed\b | \bOOM(?:ed|'d|-ed)\b
+            | \bran\ out\ of\ (?:GPU\ )?memory\b
+            | \bsegfault\w*\b
+            | \bdied\ (?:with|at|from)\b
+            """,
+            re.IGNORECASE | re.VERBOSE,
         ),
     ),
 )
 
 
 _NOT_SAID = re.compile(
-    (
-        r"\b(?:can|could|would|should|if|may|might|must|to|be|when|until|"
-        r"unless|whether|will|gets?)\s+(?:\w+\s+)?$"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          can | could | would | should | if | may | might | must | to | be | when
+        | until | unless | whether | will | gets?
+    )
+    \s+(?:\w+\s+)?$
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _DENIED = re.compile(
-    (
-        r"\b(?:not|never|no|neither|nor|without|didn't|wasn't|isn't|hasn't)\s+(?:(?:been|"
-        r"be|was|yet|actually|immediately)\s+)*$"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:not|never|no|neither|nor|without|didn't|wasn't|isn't|hasn't)
+    \s+
+    (?:(?:been|be|was|yet|actually|immediately)\s+)*
+    $
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _FINISH_STEPS = re.compile(
-    r"\b(?:finish(?:es|ed|ing)?|complete[sd]?|trained|ran|run|reach(?:es|"
-    r"ed)?)\s+(?:for\s+)?(?:all\s+|the\s+|its\s+|full\s+|a\s+full\s+|"
-    r"the\s+full\s+|all\s+of\s+the\s+)*"
-    r"(?P<steps>\d[\d,]*(?:\.\d+)?k?)[ -](?:training |optimizer )?(?:steps?|iterations?)\b",
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:finish(?:es|ed|ing)?|complete[sd]?|trained|ran|run|reach(?:es|ed)?)
+    \s+(?:for\s+)?
+    (?:all\s+|the\s+|its\s+|full\s+|a\s+full\s+|the\s+full\s+|all\s+of\s+the\s+)*
+    (?P<steps>\d[\d,]*(?:\.\d+)?k?)[ -](?:training\ |optimizer\ )?(?:steps?|iterations?)\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _LAST_STEP = re.compile(
-    r"\b(?:(?:log|run|training|it) (?:simply |just |abruptly )?(?:ends?|"
-    r"ended|stops?|stopped|halted|cut off|was (?:killed|cut off|truncated|"
-    r"terminated))|cut off|truncated|killed|crashed|died|stopped early|"
-    r"stopping early|early[- ]stopped|stopped)"
-    r"\s+(?:\w+\s+)?(?:at|after|by|around)\s+(?P<hedge>~\s*|about )?(?:step\s+)?(?P<steps>\d["
-    r"\d,]*(?:\.\d+)?k?)(?:\s*(?:/|of|out of)\s*(?P<planned>\d[\d,]*k?))?(?: "
-    r"steps)?(?!\w|[.,]\d|\s*%)",
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          (?:log|run|training|it)\ (?:simply\ |just\ |abruptly\ )?
+          (?:
+                ends? | ended | stops? | stopped | halted | cut\ off
+              | was\ (?:killed|cut\ off|truncated|terminated)
+          ) | cut\ off | truncated | killed | crashed | died | stopped\ early
+        | stopping\ early | early[- ]stopped | stopped
+    )
+    \s+(?:\w+\s+)?(?:at|after|by|around)\s+(?P<hedge>~\s*|about\ )?(?:step\s+)?(?P<steps>\d[\d,]*(?:\.\d+)?k?)
+    (?:\s*(?:/|of|out\ of)\s*(?P<planned>\d[\d,]*k?))?
+    (?:\ steps)?(?!\w|[.,]\d|\s*%)
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

@@ -10,10 +10,21 @@ from runkit.audit.grammar.matches import found_at
 from runkit.audit.words import doubt_of
 
 _RUN_FILE = re.compile(
-    r"(?<![\w/.{},*-])(?P<path>(?:[\w.{},*-]+/)*(?:[\w-]*train[\w-]*\.log|"
-    r"summary\.log|eval_samples_step_(?:\{[^}]*\}|[\w*]+)\.jsonl|"
-    r"checkpoint[\w.-]*\.(?:pt|bin|safetensors)|(?:best|last)\.safetensors|"
-    r"metrics\.jsonl|config\.json|run\.json))(?![\w])"
+    r"""
+    (?<![\w/.{},*-])
+    (?P<path>
+        (?:[\w.{},*-]+/)*
+        (?:
+              [\w-]*train[\w-]*\.log | summary\.log
+            | eval_samples_step_(?:\{[^}]*\}|[\w*]+)\.jsonl
+            | checkpoint[\w.-]*\.(?:pt|bin|safetensors)
+            | (?:best|last)\.safetensors
+            | metrics\.jsonl | config\.json | run\.json
+        )
+    )
+    (?![\w])
+    """,
+    re.VERBOSE,
 )
 
 
@@ -29,11 +40,13 @@ _FILE_KINDS = (
     (
         "checkpoint",
         re.compile(
-            (
-                r"\b(?:model |best |final |bridge |translator )?(?:checkpoints?|"
-                r"weights)\b(?! (?:selection|interval|every|evaluated))"
-            ),
-            re.IGNORECASE,
+            r"""
+            \b
+            (?:model\ |best\ |final\ |bridge\ |translator\ )?
+            (?:checkpoints?|weights)\b
+            (?!\ (?:selection|interval|every|evaluated))
+            """,
+            re.IGNORECASE | re.VERBOSE,
         ),
     ),
     ("summary", re.compile(r"`?summary\.log`?|\bsummary (?:file|log)s?\b", re.IGNORECASE)),
@@ -41,11 +54,18 @@ _FILE_KINDS = (
 
 
 _KEPT = re.compile(
-    r"\b(?:mirror(?:s|ed)?|contain(?:s|ed)?|includ(?:es|ed|e)|keep(?:s)?|"
-    r"kept|preserv(?:es|ed|e)|ships?|shipped|hold(?:s)?|has|have|archiv(?:es|"
-    r"ed)|bundl(?:es|ed)|"
-    r"(?:is|are|was|were) (?:all )?(?:kept|preserved|available|present|archived|included|there))\b",
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          mirror(?:s|ed)? | contain(?:s|ed)? | includ(?:es|ed|e) | keep(?:s)? | kept
+        | preserv(?:es|ed|e) | ships? | shipped | hold(?:s)? | has | have
+        | archiv(?:es|ed) | bundl(?:es|ed)
+        | (?:is|are|was|were)\ (?:all\ )?
+          (?:kept|preserved|available|present|archived|included|there)
+    )
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -53,31 +73,42 @@ _LOST = re.compile(r"\b(?:no|not|never|without|missing|lost|absent|nor|weren't|w
 
 
 _EVERY = re.compile(
-    (
-        r"\b(?:every|each(?: of(?: the| these)?)?|all(?: of)?(?: the)?|"
-        r"both|none of the|no)\s+(?:\w+\s+){0,2}?(?:director"
-        r"(?:y|ies)|folders?|runs?|snapshots?|entr(?:y|ies))\b"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          every
+        | each(?:\ of(?:\ the|\ these)?)?
+        | all(?:\ of)?(?:\ the)? | both | none\ of\ the | no
+    )
+    \s+(?:\w+\s+){0,2}?
+    (?:director(?:y|ies)|folders?|runs?|snapshots?|entr(?:y|ies))
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _EXACT = re.compile(
-    (
-        r"\bexact(?:ly)?\b(?:\s+\w+){0,3}\s+(?:layout|structure|director(?:y|"
-        r"ies)|folders?|names?)\b|\b(?:verbatim|byte[- ]for[- ]byte|unchanged|"
-        r"identical) (?:layout|director(?:y|ies)|names?)\b"
-    ),
-    re.IGNORECASE,
+    r"""
+      \bexact(?:ly)?\b(?:\s+\w+){0,3}\s+
+      (?:layout|structure|director(?:y|ies)|folders?|names?)
+      \b | \b
+      (?:verbatim|byte[- ]for[- ]byte|unchanged|identical)
+      \ (?:layout|director(?:y|ies)|names?)\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _QUOTED_NAME = re.compile(
-    (
-        r"\b(?:director(?:y|ies)|folders?|run[- ]?dir)(?: names?)?\b[^.;]{0,30}\b(?:include[ds]?|"
-        r"contain(?:s|ed)?|had|has|with)\b[^.;]{0,15}\bquot(?:es|e|ation)\b"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:director(?:y|ies)|folders?|run[- ]?dir)
+    (?:\ names?)?\b[^.;]{0,30}\b
+    (?:include[ds]?|contain(?:s|ed)?|had|has|with)
+    \b[^.;]{0,15}\bquot(?:es|e|ation)\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

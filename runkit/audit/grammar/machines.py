@@ -11,22 +11,31 @@ from runkit.audit.grammar.sentence import Surroundings
 from runkit.audit.words import doubt_of
 
 _GPU = re.compile(
-    r"(?:(?P<count>\b\d{1,3}|\b(?:a single|single|one|two|three|four|"
-    r"six|eight|sixteen|dual))\s*(?:x|\*)?\s*[-]?)?(?:NVIDIA |Nvidia "
-    r")?"
-    r"(?:\b|(?<=\dx)|(?<=\sx))(?P<model>[ABHLTV]\d{2,4}s?|GH200|RTX ?\w*\d{4}|MI\d{3}X?)\b(?:[- "
-    r"]?(?:SXM\d?|PCIe|HBM\d\w?))?[- ]?(?:\(?\s*(?P<memory>\d{2,3})\s*Gi?B\)?)?(?:\s*x\s*(?P<"
-    r"after>\d{1,2})\b)?",
+    r"""
+    (?:
+        (?P<count>
+              \b\d{1,3}
+            | \b(?:a\ single|single|one|two|three|four|six|eight|sixteen|dual)
+        )
+        \s*(?:x|\*)?\s*[-]?
+    )?
+    (?:NVIDIA\ |Nvidia\ )?(?:\b|(?<=\dx)|(?<=\sx))
+    (?P<model>[ABHLTV]\d{2,4}s?|GH200|RTX\ ?\w*\d{4}|MI\d{3}X?)
+    \b(?:[- ]?(?:SXM\d?|PCIe|HBM\d\w?))?[- ]?
+    (?:\(?\s*(?P<memory>\d{2,3})\s*Gi?B\)?)?
+    (?:\s*x\s*(?P<after>\d{1,2})\b)?
+    """,
+    re.VERBOSE,
 )
 
 
 _GPU_COUNT = re.compile(
-    (
-        r"\b(?P<count>\d{1,3}|a single|single|one|two|three|four|six|eight|"
-        r"sixteen)[- ](?:GPUs?|cards?|accelerators?)\b(?![- ]?(?:h\b|hours?|"
-        r"min|utes))"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?P<count>\d{1,3}|a\ single|single|one|two|three|four|six|eight|sixteen)
+    [- ](?:GPUs?|cards?|accelerators?)\b(?![- ]?(?:h\b|hours?|min|utes))
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

@@ -11,7 +11,10 @@ from runkit.audit.grammar.matches import found_at
 from runkit.audit.words import doubt_of
 
 _ARROW = re.compile(
-    r"\b(?P<left>[A-Z][A-Za-z0-9.-]*)(?:[ \w%.-]{0,28}?)?\s*(?:→|->|-->)\s*(?P<right>[A-Z][A-Za-z0-9.-]*)"
+    r"""
+    \b(?P<left>[A-Z][A-Za-z0-9.-]*)(?:[ \w%.-]{0,28}?)?\s*(?:→|->|-->)\s*(?P<right>[A-Z][A-Za-z0-9.-]*)
+    """,
+    re.VERBOSE,
 )
 
 

@@ -12,25 +12,40 @@ from runkit.audit.places import step_mentions
 from runkit.audit.words import doubt_of
 
 _COMMON = re.compile(
-    r"\b(?P<share>most|all|nearly all|almost all|(?:the )?majority of|"
-    r"(?:more than |over )?half of)?\s*(?:the |of the )?(?:bridged )?(?:outputs?|"
-    r"answers?|generations?|samples?)\s+"
-    r"(?:simply |just |were |are |all |that |merely )*(?:repeat(?:ed|"
-    r"s)?|were|are|read|say|said|collapsed? (?:in)?to|is|output|emit(?:ted)?|"
-    r"answered|equal(?:led)?)\s+(?:the )?(?:same )?(?:answer |number "
-    r"|constant |string )?[`\"]?(?:#{2,4}\s*)?(?P<answer>-?\d[\d,.]*\d|"
-    r"\d)[`\"]?",
-    re.IGNORECASE,
+    r"""
+    \b
+    (?P<share>
+          most | all | nearly\ all | almost\ all | (?:the\ )?majority\ of
+        | (?:more\ than\ |over\ )?half\ of
+    )?
+    \s*(?:the\ |of\ the\ )?(?:bridged\ )?
+    (?:outputs?|answers?|generations?|samples?)
+    \s+
+    (?:simply\ |just\ |were\ |are\ |all\ |that\ |merely\ )*
+    (?:
+          repeat(?:ed|s)? | were | are | read | say | said | collapsed?\ (?:in)?to | is
+        | output | emit(?:ted)? | answered | equal(?:led)?
+    )
+    \s+(?:the\ )?(?:same\ )?
+    (?:answer\ |number\ |constant\ |string\ )?
+    [`\"]?(?:\#{2,4}\s*)?(?P<answer>-?\d[\d,.]*\d|\d)[`\"]?
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _ITEMS = re.compile(
-    r"\bn\s*=\s*(?P<n>\d[\d,]*)\b|\b(?:on|over|of|with|using)\s+(?:the\s+|"
-    r"all\s+|same\s+)*(?P<count>\d[\d,]*)\s+(?:held-out\s+|test\s+|dev\s+|"
-    r"eval(?:uation)?\s+|GSM8K\s+|fixed\s+)*(?:questions|items|samples|"
-    r"problems|examples)\b|"
-    r"\b(?P<rows>\d[\d,]*)\s+(?:eval(?:uation)?|test|dev)\s+(?:questions|items|samples|problems|examples)\b",
-    re.IGNORECASE,
+    r"""
+      \bn\s*=\s*(?P<n>\d[\d,]*)\b
+    | \b(?:on|over|of|with|using)\s+(?:the\s+|all\s+|same\s+)*(?P<count>\d[\d,]*)\s+
+      (?:held-out\s+|test\s+|dev\s+|eval(?:uation)?\s+|GSM8K\s+|fixed\s+)*
+      (?:questions|items|samples|problems|examples)
+      \b
+    | \b(?P<rows>\d[\d,]*)\s+(?:eval(?:uation)?|test|dev)\s+
+      (?:questions|items|samples|problems|examples)
+      \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

@@ -12,22 +12,33 @@ from runkit.audit.grammar.sentence import RunMention
 from runkit.audit.words import doubt_of
 
 _SAME = re.compile(
-    r"\b(?:same|identical|equal|unchanged|matching)\s+(?P<what>(?:[\w+&/,-]+\s+){0,6}?(?:sett"
-    r"ings?|config(?:uration)?s?|hardware|compute(?: footprint)?|footprint|"
-    r"setup|batch(?:es)?|hyper-?parameters|outputs?|dumps?|weights))"
-    r"\s+(?:as|to|like|with|of)\s+(?:in\s+|for\s+)?(?P<other>above|before|the previous run|the run above)?",
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:same|identical|equal|unchanged|matching)
+    \s+
+    (?P<what>
+        (?:[\w+&/,-]+\s+){0,6}?
+        (?:
+              settings? | config(?:uration)?s? | hardware | compute(?:\ footprint)?
+            | footprint | setup | batch(?:es)? | hyper-?parameters | outputs? | dumps?
+            | weights
+        )
+    )
+    \s+(?:as|to|like|with|of)\s+(?:in\s+|for\s+)?
+    (?P<other>above|before|the\ previous\ run|the\ run\ above)?
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _IDENTICAL = re.compile(
-    (
-        r"\b(?:byte[- ]|bit[- ])?(?:identical|equal)\b(?: \w+){0,2}? (?:outputs?|"
-        r"dumps?|files?|generations?|step-\d+ dumps?)|\b(?:outputs?|dumps?|"
-        r"files?|generations?)\b[^.;]{0,40}\b(?:byte|bit)[- ](?:identical|"
-        r"for[- ]bit|for[- ]byte)"
-    ),
-    re.IGNORECASE,
+    r"""
+      \b(?:byte[- ]|bit[- ])?(?:identical|equal)\b(?:\ \w+){0,2}?[ ]
+      (?:outputs?|dumps?|files?|generations?|step-\d+\ dumps?)
+    | \b(?:outputs?|dumps?|files?|generations?)\b[^.;]{0,40}
+      \b(?:byte|bit)[- ](?:identical|for[- ]bit|for[- ]byte)
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

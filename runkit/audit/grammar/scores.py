@@ -34,18 +34,31 @@ from runkit.audit.grammar.series import amounts_of, peak_steps, series
 from runkit.audit.words import MEASURES
 
 _GETS = re.compile(
-    r"^[`\s)'\"*]*(?:(?:still|only|now|just|even)\s+)*"
-    r"(?:gets|got|scores|scored|achieves|achieved|reaches|reached|obtains|obtained|attains|is at|was at|"
-    r"sits at|lands at|landed at|comes in at|manages|managed)\s+(?:only\s+|just\s+|to\s+)*$",
-    re.IGNORECASE,
+    r"""
+    ^[`\s)'\"*]*(?:(?:still|only|now|just|even)\s+)*
+    (?:
+          gets | got | scores | scored | achieves | achieved | reaches | reached
+        | obtains | obtained | attains | is\ at | was\ at | sits\ at | lands\ at
+        | landed\ at | comes\ in\ at | manages | managed
+    )
+    \s+(?:only\s+|just\s+|to\s+)*$
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 """What may stand between a run and its accuracy: ``run_x gets 64.5 %``."""
 
 
 _NOT_A_LEVEL = re.compile(
-    r"\s*(?:more|less|higher|lower|better|worse|faster|slower|fewer|of|points?|speed|reduction|drop|increase|"
-    r"improvement|gain|invalid|valid|correct|above|below|over|loss|cheaper|smaller|larger)\b",
-    re.IGNORECASE,
+    r"""
+    \s*
+    (?:
+          more | less | higher | lower | better | worse | faster | slower | fewer | of
+        | points? | speed | reduction | drop | increase | improvement | gain | invalid
+        | valid | correct | above | below | over | loss | cheaper | smaller | larger
+    )
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

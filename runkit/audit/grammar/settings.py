@@ -13,8 +13,13 @@ from runkit.audit.places import without_code
 from runkit.audit.words import KEY_WORDS, doubt_of
 
 _KEY_VALUE = re.compile(
-    r"(?<![\w./-])(?P<key>[a-z][a-z0-9]*(?:[_.][a-z0-9]+)+|lr|seed|bridge|"
-    r"depth|heads)\s*(?:=|:)\s*(?P<value>\"[^\"]*\"|'[^']*'|[+-]?[\w.][\w./+-]*)"
+    r"""
+    (?<![\w./-])
+    (?P<key>[a-z][a-z0-9]*(?:[_.][a-z0-9]+)+|lr|seed|bridge|depth|heads)
+    \s*(?:=|:)\s*
+    (?P<value>\"[^\"]*\"|'[^']*'|[+-]?[\w.][\w./+-]*)
+    """,
+    re.VERBOSE,
 )
 
 
@@ -22,13 +27,13 @@ _VALUE = r"(?P<value>[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)"
 
 
 _TEACHERS = re.compile(
-    (
-        r"\b(?P<teacher>prompt|answer|question)[- ](?:teacher|supervised|"
-        r"supervision)\b|\bteacher\s*(?:=|:|is|was)\s*`?(?P<after>prompt|"
-        r"answer)\b|\bsupervis(?:ing|ed) (?:the )?(?:\w+ )?on (?:the )?(?P<on>prompt|"
-        r"answer|question)(?: embeddings| tokens)?"
-    ),
-    re.IGNORECASE,
+    r"""
+      \b(?P<teacher>prompt|answer|question)[- ](?:teacher|supervised|supervision)\b
+    | \bteacher\s*(?:=|:|is|was)\s*`?(?P<after>prompt|answer)\b
+    | \bsupervis(?:ing|ed)\ (?:the\ )?(?:\w+\ )?on\ (?:the\ )?
+      (?P<on>prompt|answer|question)(?:\ embeddings|\ tokens)?
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -44,12 +49,16 @@ _BRIDGE = re.compile(
 
 
 _CONDITIONAL = re.compile(
-    (
-        r"\b(?:whenever|if|when|auto-?selects?|default(?:s|ed)? to|set(?:ting)? "
-        r"`|try|switch(?:ing)? to|instead of|unless|next|should|requires?|"
-        r"needs?|only works? with|corrected)\b"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          whenever | if | when | auto-?selects? | default(?:s|ed)?\ to | set(?:ting)?\ `
+        | try | switch(?:ing)?\ to | instead\ of | unless | next | should | requires?
+        | needs? | only\ works?\ with | corrected
+    )
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

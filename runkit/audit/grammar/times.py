@@ -12,35 +12,58 @@ from runkit.audit.grammar.matches import found_at
 from runkit.audit.words import doubt_of
 
 _DURATION = re.compile(
-    (
-        r"\b(?:took|lasted|ran(?: for)?|wall[- ]?(?:clock|time)(?: of| was|:)?|"
-        r"duration(?: of| was|:)?|in|elapsed:?|runtime(?: of| was|:)?)\s+(?P<amount>(?:about "
-        r"|around |roughly |just under |just over |under |over |less than "
-        r"|more than |~\s*)?\d[\d.,]*)\s*(?P<unit>h(?:ours?|rs?)?|min(?:utes?|"
-        r"s)?|s(?:ec(?:onds?|s)?)?)\b(?!\s*\d)"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          took | lasted | ran(?:\ for)?
+        | wall[- ]?(?:clock|time)(?:\ of|\ was|:)?
+        | duration(?:\ of|\ was|:)?
+        | in | elapsed:?
+        | runtime(?:\ of|\ was|:)?
+    )
+    \s+
+    (?P<amount>
+        (?:
+              about\  | around\  | roughly\  | just\ under\  | just\ over\  | under[ ]
+            | over\  | less\ than\  | more\ than\  | ~\s*
+        )?
+        \d[\d.,]*
+    )
+    \s*
+    (?P<unit>h(?:ours?|rs?)?|min(?:utes?|s)?|s(?:ec(?:onds?|s)?)?)
+    \b(?!\s*\d)
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _HM = re.compile(
-    (
-        r"\b(?:took|lasted|ran(?: for)?|wall[- ]?(?:clock|time)(?: of| was|:)?|"
-        r"duration(?: of| was|:)?|in|elapsed:?|runtime(?: of| was|:)?)\s+(?:about "
-        r"|~\s*)?(?P<h>\d{1,2})\s*h(?:ours?|rs?)?\s*(?P<m>\d{1,2})\s*m(?:in(?:utes?|"
-        r"s)?)?\b"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          took | lasted | ran(?:\ for)?
+        | wall[- ]?(?:clock|time)(?:\ of|\ was|:)?
+        | duration(?:\ of|\ was|:)?
+        | in | elapsed:?
+        | runtime(?:\ of|\ was|:)?
+    )
+    \s+(?:about\ |~\s*)?(?P<h>\d{1,2})\s*h(?:ours?|rs?)?\s*(?P<m>\d{1,2})\s*m(?:in(?:utes?|s)?)?\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 _DATE = re.compile(
-    (
-        r"\b(?P<verb>started|launched|began|submitted|kicked off|ended|finished|"
-        r"completed|stopped)\s+(?:on |at )?(?P<date>\d{4}-\d{2}-\d{2})(?:[ "
-        r"T](?:at )?(?P<time>\d{2}:\d{2}(?::\d{2})?))?"
-    ),
-    re.IGNORECASE,
+    r"""
+    \b
+    (?P<verb>
+          started | launched | began | submitted | kicked\ off | ended | finished
+        | completed | stopped
+    )
+    \s+(?:on\ |at\ )?(?P<date>\d{4}-\d{2}-\d{2})
+    (?:[ T](?:at\ )?(?P<time>\d{2}:\d{2}(?::\d{2})?))?
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

@@ -18,12 +18,12 @@ _RECOVERY = re.compile(
 
 
 _COLLAPSE = re.compile(
-    (
-        r"\b(?:post-peak |late |catastrophic )?collaps(?:e|ed|es|ing)\b(?! "
-        r"(?:to|into) (?:a |the )?(?:constant|single))|\bcatastrophic(?:ally)? "
-        r"(?:drop|decline|forgetting)\b"
-    ),
-    re.IGNORECASE,
+    r"""
+      \b(?:post-peak\ |late\ |catastrophic\ )?collaps(?:e|ed|es|ing)\b
+      (?!\ (?:to|into)\ (?:a\ |the\ )?(?:constant|single))
+    | \bcatastrophic(?:ally)?\ (?:drop|decline|forgetting)\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

@@ -11,12 +11,17 @@ from runkit.audit.grammar.matches import found_at
 _UNSEEN = (
     (
         re.compile(
-            (
-                r"\b(?:embeddings?|soft tokens?|soft prompts?|latents|hidden states|"
-                r"activations)\b[^.;]{0,40}\b(?:collapsed?|constant|degenerate|identical|"
-                r"noisy|near-zero|saturated)\b"
-            ),
-            re.IGNORECASE,
+            r"""
+            \b
+            (?:
+                  embeddings? | soft\ tokens? | soft\ prompts? | latents
+                | hidden\ states | activations
+            )
+            \b[^.;]{0,40}\b
+            (?:collapsed?|constant|degenerate|identical|noisy|near-zero|saturated)
+            \b
+            """,
+            re.IGNORECASE | re.VERBOSE,
         ),
         "embeddings.state",
         ("soft tokens and embeddings are not archived"),
@@ -30,13 +35,19 @@ _UNSEEN = (
     ),
     (
         re.compile(
-            (
-                r"\b(?:outputs?|generations?|responses?|samples?)\b[^.;]{0,40}\b(?:look(?:s|"
-                r"ed)? like|restate[ds]?|resemble[ds]?|paraphras\w+|re-?encod\w+|"
-                r"gibberish|fluent|coherent|incoherent|echo(?:es|ed)?)\b|\breproduc(?:es|"
-                r"ed) the question\b"
-            ),
-            re.IGNORECASE,
+            r"""
+              \b
+              (?:outputs?|generations?|responses?|samples?)
+              \b[^.;]{0,40}\b
+              (?:
+                    look(?:s|ed)?\ like | restate[ds]? | resemble[ds]? | paraphras\w+
+                  | re-?encod\w+ | gibberish | fluent | coherent | incoherent
+                  | echo(?:es|ed)?
+              )
+              \b
+            | \breproduc(?:es|ed)\ the\ question\b
+            """,
+            re.IGNORECASE | re.VERBOSE,
         ),
         "outputs.texts",
         ("manifests keep extracted answers, not the texts of outputs"),
