@@ -142,8 +142,9 @@ class Binder:
                 return Binding(bound.run_ids, "list", reason=bound.reason)
         led = self._lead(block)
         if led is not None and led.span.end <= sentence.start:
-            text_here = self.document.plain(sentence)
-            if not _OTHER_SUBJECT.search(text_here):
+            so_far = self.mentions(Span(block.span.start, sentence.start))
+            is_alone = {one.run_ids for one in so_far} == {led.run_ids}
+            if is_alone and not _OTHER_SUBJECT.search(self.document.plain(sentence)):
                 return Binding(led.run_ids, "paragraph", reason=_open(led))
         before = Span(block.span.start, sentence.start)
         if before.end > before.start and block.kind == "paragraph":

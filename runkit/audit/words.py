@@ -215,6 +215,30 @@ OTHER_QUANTITIES = re.compile(
 """Words beside a number that make it something else than a score."""
 
 DOUBTS = (
+    ("the item is still to be done", re.compile(r"^[\s*+-]*\[ \]")),
+    (
+        "the sentence tells what somebody said",
+        re.compile(
+            r"""
+              \b(?:I|we|they|he|she|you|somebody|someone)\ (?:had\ )?
+              (?:said|told|claimed|announced|wrote|promised|remember(?:ed)?|heard|asked)\b
+            | \bin\ (?:the|our|my)\ (?:\w+\ )?(?:meeting|talk|slides?|e-?mail|poster|draft)\b
+            """,
+            re.IGNORECASE | re.VERBOSE,
+        ),
+    ),
+    (
+        "the sentence speaks of another task",
+        re.compile(
+            r"""
+              \b[Oo]n\ (?:the\ )?
+              (?! GSM | GPU | CPU | TPU | HPC | DDP | NVIDIA | RTX | SLURM | [ABHLV]\d )
+              [A-Z]{3,}[\w-]*
+            | \b(?:SVAMP|ASDiv|AQuA|ANLI|DROP|WinoGrande|PIQA|OpenBookQA|TriviaQA|NaturalQuestions)\b
+            """,
+            re.VERBOSE,
+        ),
+    ),
     (
         "the sentence speaks of what should, would or might be",
         re.compile(

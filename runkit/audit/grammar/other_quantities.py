@@ -8,7 +8,12 @@ from runkit.audit.amounts import Amount
 from runkit.audit.grammar.sentence import DIFFERENCES, Sentence
 from runkit.audit.words import MEASURES, OTHER_QUANTITIES, Mark, marks
 
-_CLOSES = re.compile(r"\s+of (?:the |that |this )?(?:[\w-]+ ){0,3}gap\b", re.IGNORECASE)
+_CLOSES = re.compile(
+    r"\s+of (?:the |that |this )?(?:[\w-]+ ){0,3}"
+    r"(?:gap|gain|improvement|difference|distance|loss|drop|decline|increase|rise|way|budget|steps|training|"
+    r"time|cost|compute|parameters|variance)\b",
+    re.IGNORECASE,
+)
 
 
 _BRACKET = re.compile(r"\[\s*[+-]?\d[\d.]*\s*%?\s*[,;]\s*[+-]?\d[\d.]*\s*%?\s*\]")

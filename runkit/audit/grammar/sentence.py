@@ -26,6 +26,12 @@ DIFFERENCES = {
 _MARKED_NUMBERS = re.compile(r"\b(?:bold(?:face)?|underlin\w+|highlight\w*|italics?|shaded)\b", re.IGNORECASE)
 
 
+_ONLY_A_BOUND = re.compile(
+    r"\b(?:before|until|prior to|preceding|up to|excluding|except|without|not|than|"
+    r"instead of) (?:the |its )?$",
+    re.IGNORECASE,
+)
+"""``before the final evaluation`` says what is not meant."""
 _NOT_A_PEAK = re.compile(r"at best$", re.IGNORECASE)
 
 
@@ -94,7 +100,11 @@ def marked(text: str, offset: int, around: Surroundings, runs: tuple[RunMention,
         breaks=segment_breaks(text),
         steps=steps,
         systems=tuple(marks(named, SYSTEMS)),
-        stats=tuple(mark for mark in marks(named, STATS) if not _NOT_A_PEAK.search(text[: mark.end])),
+        stats=tuple(
+            mark
+            for mark in marks(named, STATS)
+            if not _NOT_A_PEAK.search(text[: mark.end]) and not _ONLY_A_BOUND.search(text[: mark.start])
+        ),
         measures=tuple(marks(named, MEASURES)),
         others=tuple(Mark(match.start(), match.end(), "other") for match in OTHER_QUANTITIES.finditer(named)),
         amounts=tuple(amounts(bare)),
