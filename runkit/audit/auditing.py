@@ -10,12 +10,13 @@ from runkit.audit.amounts import amounts
 from runkit.audit.binding import Binder, Binding
 from runkit.audit.claims import Claim, Found, PeakStep, Same, Score, Stat, Where
 from runkit.audit.document import Block, Document, Span, sentences
-from runkit.audit.judging import judged
+from runkit.audit.grammar.scores import scores
+from runkit.audit.grammar.sentence import Surroundings
+from runkit.audit.grammar.settings import settings
+from runkit.audit.grammar.statements import statements
+from runkit.audit.judging.judged import judged
 from runkit.audit.names import heading_run, run_names, with_names_of_document
 from runkit.audit.places import without
-from runkit.audit.scores import Surroundings, scores
-from runkit.audit.settings import settings
-from runkit.audit.statements import statements
 from runkit.audit.truth import Archive, Judgement, Word, system_of
 from runkit.records.manifest import Manifest
 

@@ -67,7 +67,7 @@ class PeakStep:
 class Difference:
     """Two accuracies differ by an amount."""
 
-    kind: Literal["degradation", "gap", "gain", "between_runs"]
+    kind: Literal["degradation", "gap", "gain", "between_runs", "between_models"]
     amount: Amount
     direction: int
     """1: the run, or its bridge, is said to be higher; -1: lower; 0: not said."""
