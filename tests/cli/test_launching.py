@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -127,7 +128,8 @@ def test_torchrun_starts_a_run_that_says_so_and_can_be_preserved(workspace: Work
     run = workspace.runs / "theirs"
     words = ["train", "--run-id", run.name, *SETTINGS]
     done = subprocess.run(
-        ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "runkit", *words],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "runkit", *words],
         cwd=workspace.root, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.count(f"trained {run.name}: 20 steps") == 1
