@@ -81,7 +81,7 @@ _VERSIONED = (
 )
 _AMOUNT = re.compile(
     rf"(?P<lead>(?:(?:{_COMPARE}|{_HEDGE})\s*)*)"
-    rf"(?<![\w.])(?P<sign>[+-](?=[\d.]))?(?P<low>{_NUMBER})"
+    rf"(?<![\w.])(?<!\d,)(?P<sign>[+-](?=[\d.]))?(?P<low>{_NUMBER})"
     rf"(?:\s*(?P<low_unit>{_POINTS}|{_PERCENT}))?"
     rf"(?:\s*(?:/|\bout of\b|\bof(?: the)?\b)\s*(?P<n>\d[\d,]*)(?!\d|\.\d|\s*%)"
     rf"|\s*(?P<join>-|\bto\b|\band\b|\.\.\.?|…)\s*~?(?P<high>{_NUMBER}))?"

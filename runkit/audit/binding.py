@@ -7,24 +7,63 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runkit.audit.document import Annotation, Block, Document, Span, sentences
+from runkit.audit.grammar.sentence import RunMention
 from runkit.audit.names import Mention, RunNames, heading_run
-from runkit.audit.scores import RunMention
 
 _COMPARED = re.compile(
-    r"(?:\b(?:than|as|vs\.?|versus|against|over|unlike|like|underperform(?:s|"
-    r"ed|ing)?|outperform(?:s|ed|ing)?|beat(?:s|ing)?|exceed(?:s|ed)?|"
-    r"match(?:es|ed)?|lag(?:s|ged)?|trail(?:s|ed)?|behind|above|below)|"
-    r"\b(?:close|closer|similar|comparable|relative|compared|equal|identical|"
-    r"contrast|next|matched|paired) (?:to|with))"
-    r"\s+(?:in\s+|for\s+|the\s+|our\s+|both\s+|that of\s+)*[\"`(]*$",
-    re.IGNORECASE,
+    r"""
+    (?:
+          \b
+          (?:
+                than | as | vs\.? | versus | against | over | unlike | like
+              | underperform(?:s|ed|ing)?
+              | outperform(?:s|ed|ing)? | beat(?:s|ing)? | exceed(?:s|ed)?
+              | match(?:es|ed)? | lag(?:s|ged)? | trail(?:s|ed)? | behind | above
+              | below
+          ) | \b
+          (?:
+                close | closer | similar | comparable | relative | compared | equal
+              | identical | contrast | next | matched | paired
+          )
+          \ (?:to|with)
+    )
+    \s+
+    (?:in\s+|for\s+|the\s+|our\s+|both\s+|that\ of\s+)*
+    [\"`(]*$
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
+_OTHER_SUBJECT = re.compile(
+    r"""
+    \b
+    (?:
+          runs | others? | another | both | three | all | each | two | previous
+        | earlier | first | second | experiments? | we | our | baselines? | papers?
+        | overall | together | average | in\ general | next | now | compared | unlike
+        | typical\w*
+    )
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Words with which a sentence leaves the run of the one before it."""
 _POSSESSIVE = re.compile(r"^['`\")]*'s\b")
 _ALL_RUNS = re.compile(
-    r"\b(?:every|each(?: of(?: the| these| our)?)?|all(?: of)?(?: the| these| our| \w+)?|none of the|"
-    r"no (?:preserved|archived))\s+(?:preserved\s+|archived\s+|five\s+|run\s+|\d+\s+)*"
-    r"(?:director(?:y|ies)|folders?|runs?|snapshots?)\b",
-    re.IGNORECASE,
+    r"""
+    \b
+    (?:
+          every
+        | each(?:\ of(?:\ the|\ these|\ our)?)?
+        | all(?:\ of)?(?:\ the|\ these|\ our|\ \w+)?
+        | none\ of\ the
+        | no\ (?:preserved|archived)
+    )
+    \s+
+    (?:preserved\s+|archived\s+|five\s+|run\s+|\d+\s+)*
+    (?:director(?:y|ies)|folders?|runs?|snapshots?)
+    \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -92,6 +131,7 @@ class Binder:
         every = _ALL_RUNS.search(text)
         if every is not None and not any(one.is_exact for one in subjects):
             subjects = [one for one in subjects if one.span.start < claim.start]
+        subjects = [one for one in subjects if not self._is_in_a_later_clause(one, claim)]
         bound = self._of_mentions(subjects, claim, around)
         if bound is not None:
             return bound
@@ -101,6 +141,12 @@ class Binder:
             bound = self._of_mentions(list(self.mentions(parent)), Span(parent.end, parent.end), around)
             if bound is not None:
                 return Binding(bound.run_ids, "list", reason=bound.reason)
+        led = self._lead(block)
+        if led is not None and led.span.end <= sentence.start:
+            so_far = self.mentions(Span(block.span.start, sentence.start))
+            is_alone = {one.run_ids for one in so_far} == {led.run_ids}
+            if is_alone and not _OTHER_SUBJECT.search(self.document.plain(sentence)):
+                return Binding(led.run_ids, "paragraph", reason=_open(led))
         before = Span(block.span.start, sentence.start)
         if before.end > before.start and block.kind == "paragraph":
             earlier = [one for one in self.mentions(before) if not self._is_compared(before, one)]
@@ -122,9 +168,12 @@ class Binder:
 
     def _goes_on(self, block: Block, sentence: Span, mention: Mention) -> bool:
         """Return whether *sentence* begins with *it* and the one before it names one run, *mention*."""
-        if not re.match(r"\W*(?:Its?|This run|The run|That run)\b", self.document.plain(sentence)):
-            return False
         before = [one for one in sentences(self.document, block) if one.end <= sentence.start]
+        text = self.document.plain(sentence)
+        if not re.match(r"\W*(?:Its?|This run|The run|That run)\b", text) and (
+            _OTHER_SUBJECT.search(text) or not before or not self._is_led_by(before[-1], mention)
+        ):
+            return False
         own = (
             [one for one in self.mentions(before[-1]) if not self._is_compared(before[-1], one)]
             if before
@@ -132,6 +181,53 @@ class Binder:
         )
         return {one.run_ids for one in own} == {mention.run_ids} or (
             not own and len(before) > 1 and self._goes_on(block, before[-1], mention)
+        )
+
+    def _is_in_brackets_after(self, claim: Span, mention: Mention) -> bool:
+        """Return whether *mention* follows in brackets: ``65.5 % (run_x, step 1500)``."""
+        between = self.document.plain(Span(claim.end, mention.span.start))
+        return re.fullmatch(r"[\s%]*\(\s*(?:(?:in|for|by|of|run)\s+)*[`\"]*", between) is not None
+
+    def _is_closed_before(self, mention: Mention, claim: Span) -> bool:
+        """Return whether *mention* stands in brackets behind a number, and the claim after them."""
+        start = self.document.text.rfind("(", 0, mention.span.start)
+        after = self.document.text.find(")", mention.span.end)
+        if start < 0 or not mention.span.end <= after < claim.start:
+            return False
+        inside = self.document.text[start:after]
+        return (
+            ")" not in inside
+            and re.search(r"\d\s*(?:%|points|pts)?\s*$", self.document.text[:start]) is not None
+        )
+
+    def _is_in_a_later_clause(self, mention: Mention, claim: Span) -> bool:
+        """Return whether *mention* stands behind a semicolon and *claim* before it."""
+        return claim.end <= mention.span.start and ";" in self.document.plain(
+            Span(claim.end, mention.span.start)
+        )
+
+    def _lead(self, block: Block) -> Mention | None:
+        """Return the run that titles a paragraph, or begins an item: ``**run_x.** It …``."""
+        if block.kind == "cell":
+            return None
+        first = next(iter(self.mentions(block.span)), None)
+        if first is None:
+            return None
+        lead = self.document.plain(Span(block.span.start, first.span.start))
+        behind = self.document.plain(Span(first.span.end, min(block.span.end, first.span.end + 8)))
+        is_title = not lead.strip(" *_`#-[]x\n") and (
+            block.kind == "item" or re.match(r"[\s*_`)]*[.:|]", behind) is not None
+        )
+        return first if is_title else None
+
+    def _is_led_by(self, sentence: Span, mention: Mention) -> bool:
+        """Return whether *sentence* begins with *mention* as what it is about: ``In run X …``."""
+        lead = self.document.plain(Span(sentence.start, mention.span.start)) if mention.span.start else ""
+        return (
+            sentence.start <= mention.span.start < sentence.end
+            and len(self.mentions(sentence)) == 1
+            and re.fullmatch(r"\W*(?:(?:in|for|with)\s+)?(?:the\s+)?(?:run\s+)?\W*", lead, re.IGNORECASE)
+            is not None
         )
 
     def _annotated(self, note: Annotation) -> Binding:
@@ -165,6 +261,13 @@ class Binder:
     def _of_mentions(self, found: Sequence[Mention], claim: Span, around: str | None) -> Binding | None:
         if not found:
             return None
+        behind = [one for one in found if claim.end <= one.span.start]
+        if behind and self._is_in_brackets_after(claim, behind[0]):
+            return Binding(behind[0].run_ids, "named", reason=_open(behind[0]))
+        if found and claim.start >= found[0].span.end:
+            last = [one for one in found if one.span.end <= claim.start][-1]
+            if self._is_closed_before(last, claim):
+                return Binding((), "named", reason="the run is named in brackets, of another number")
         distinct = {one.run_ids for one in found}
         exact = {one.run_ids for one in found if one.is_exact}
         if len(distinct) == 1 or len(exact) == 1:

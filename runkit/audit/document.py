@@ -103,23 +103,43 @@ class Document:
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|vs|cf|approx|ca|Fig|Tab|Eq|Sec|no|et al|acc|resp|pts|p)|\b[A-Z])\.$"
 )
+_ABBREVIATED_WORD = re.compile(
+    r"""
+      \b
+      (?:
+            abs | avg | approx | conf | config | diff | eg | eq | etc | eval | excl
+          | exp | ext | fig | ie | incl | init | max | med | min | num | pct | prev
+          | ref | rel | resp | sec | std | tab | temp | val | vol | wrt
+      )
+      \.$ | \b\w{1,2}\.$ | \.\w+\.$
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 _CODE = re.compile(r"`[^`]*`")
 _SENTENCE_END = re.compile(r"[.!?]['\")`*]*(?=\s+[A-Z`\[(\d~\"*]|\s+[a-z]+[A-Z0-9_]|\s*$)")
+_LOWER_CASE_END = re.compile(r"(?<=[\w%)'\"`*])[.!?]+['\")`*]*(?=\s+[a-z])")
 
 
 def sentences(document: Document, block: Block) -> Iterator[Span]:
     """Yield the sentences of *block*; a cell or a heading is one.
 
     A full stop ends a sentence when white space and a capital, digit or quotation follow and no known
-    abbreviation stands before it.
+    abbreviation stands before it. Notes begin sentences with small letters; there a word that could be
+    an abbreviation does not end one.
     """
     if block.kind in {"cell", "heading"}:
         yield block.span
         return
     text, start = document.plain(block.span), 0
     outside_code = _CODE.sub(lambda match: "`" + "x" * (len(match.group()) - 2) + "`", text)
-    for match in _SENTENCE_END.finditer(outside_code):
-        if _ABBREVIATION.search(text, start, match.start() + 1):
+    ends = [*_SENTENCE_END.finditer(outside_code)]
+    ends += [
+        match
+        for match in _LOWER_CASE_END.finditer(outside_code)
+        if not _ABBREVIATED_WORD.search(text, start, match.start() + 1)
+    ]
+    for match in sorted(ends, key=lambda one: one.start()):
+        if _ABBREVIATION.search(text, start, match.start() + 1) or match.end() <= start:
             continue
         if text[start : match.end()].strip():
             yield _stripped(text, start, match.end(), block.span.start)

@@ -19,12 +19,24 @@ _LEVELS = ("chapter", "section", "subsection", "subsubsection", "paragraph")
 _TABULAR = re.compile(r"\\begin\{(tabular[xy*]?|longtable|tblr)\}(.*?)\\end\{\1\}", re.DOTALL)
 _CAPTION = re.compile(r"\\caption\*?(?:\[[^\]]*\])?\s*\{")
 _SKIPPED = re.compile(
-    r"\\begin\{(verbatim|lstlisting|equation\*?|align\*?|thebibliography|filecontents\*?)\}.*?\\end\{\1\}",
-    re.DOTALL,
+    r"""
+    \\begin\{
+    (verbatim|lstlisting|equation\*?|align\*?|thebibliography|filecontents\*?)
+    \}.*?\\end\{\1\}
+    """,
+    re.DOTALL | re.VERBOSE,
 )
 _RULES = re.compile(
-    r"\\(?:toprule|midrule|bottomrule|hline|addlinespace|cmidrule(?:\([^)]*\))?\{[^}]*\}|"
-    r"cline\{[^}]*\})(?:\[[^\]]*\])?"
+    r"""
+    \\
+    (?:
+          toprule | midrule | bottomrule | hline | addlinespace
+        | cmidrule(?:\([^)]*\))?\{[^}]*\}
+        | cline\{[^}]*\}
+    )
+    (?:\[[^\]]*\])?
+    """,
+    re.VERBOSE,
 )
 _SIGNS = (
     (r"\\%", " %"),
@@ -44,8 +56,15 @@ _SIGNS = (
     (r"\\(?:checkmark|cmark)\b", "✓"),
 )
 _DROPPED_ARGUMENT = re.compile(
-    r"\\(?:label|ref|eqref|autoref|cref|Cref|cite\w*|vspace|hspace|includegraphics|"
-    r"input|multirow\{[^}]*\}|multicolumn\{[^}]*\})\*?(?:\[[^\]]*\])*\{[^{}]*\}"
+    r"""
+    \\
+    (?:
+          label | ref | eqref | autoref | cref | Cref | cite\w* | vspace | hspace
+        | includegraphics | input | multirow\{[^}]*\} | multicolumn\{[^}]*\}
+    )
+    \*?(?:\[[^\]]*\])*\{[^{}]*\}
+    """,
+    re.VERBOSE,
 )
 
 

@@ -32,6 +32,9 @@ _ENTITIES = {
     "&ndash;": "-",
     "&times;": "x",
 }
+_TITLE = re.compile(r"\s*(\*\*|__)[^*\n]{3,80}\1:?\s*")
+"""A paragraph of nothing but bold words, which many write for a heading of the lowest level."""
+_TITLE_LEVEL = 7
 _PARSER = MarkdownIt("commonmark").enable("table")
 
 
@@ -88,6 +91,12 @@ class _Reading:
             self._finish_table()
 
     def _paragraph(self, span: Span) -> None:
+        if not self.items and _TITLE.fullmatch(self.source[span.start : span.end]):
+            self.headings = [(depth, one) for depth, one in self.headings if depth < _TITLE_LEVEL]
+            self.blocks.append(Block("heading", span, self._above()))
+            self.headings.append((_TITLE_LEVEL, span))
+            self.announcing = None
+            return
         parents = tuple(item for item in self.items if item is not None)
         if self.items:
             kind = "item"

@@ -37,6 +37,8 @@ class RunNames:
     exact: frozenset[str]
     phrases: frozenset[str] = frozenset()
     """Names that the document gave and that have no digit; they count only when written as names."""
+    titles: frozenset[str] = frozenset()
+    """Titles: descriptions such as *Prompt alignment*, which name a run only where they are set apart."""
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -54,6 +56,8 @@ class RunNames:
             name = normal(match.group())
             runs = self.by_name.get(name)
             if runs is None or (_is_plain_word(name, match.group()) and not _is_marked(text, match)):
+                continue
+            if name in self.titles and not _is_marked(text, match):
                 continue
             if name in self.phrases and not all(
                 word[0].isupper() for word in re.findall(r"[A-Za-z]{3,}", match.group())
@@ -76,15 +80,20 @@ def normal(name: str) -> str:
 def run_names(manifests: Sequence[Manifest]) -> RunNames:
     """Return the names that ids, logged folders, time stamps and titles give."""
     collected: dict[str, set[str]] = defaultdict(set)
-    exact = set()
+    exact, titles = set(), set()
     for manifest in manifests:
         exact.add(normal(manifest.run_id))
         for name in _names_of(manifest):
             collected[name].add(manifest.run_id)
+        title = normal(manifest.notes.title or "")
+        if len(title.split()) > 1 and title not in collected:
+            titles.add(title)
+            collected[title].add(manifest.run_id)
     for name in exact:
         owners = {manifest.run_id for manifest in manifests if normal(manifest.run_id) == name}
         collected[name] = owners
-    return RunNames({name: tuple(sorted(runs)) for name, runs in collected.items()}, frozenset(exact))
+    known = {name: tuple(sorted(runs)) for name, runs in collected.items()}
+    return RunNames(known, frozenset(exact), titles=frozenset(titles))
 
 
 def with_names_of_document(names: RunNames, document: Document) -> RunNames:
@@ -101,7 +110,8 @@ def with_names_of_document(names: RunNames, document: Document) -> RunNames:
                     phrases.add(phrase)
                 collected.setdefault(phrase, set()).add(own)
     known = {name: tuple(sorted(runs)) for name, runs in collected.items()}
-    return RunNames(known, names.exact, frozenset(phrases))
+    titles = frozenset(name for name in names.titles if known[name] == names.by_name[name])
+    return RunNames(known, names.exact, frozenset(phrases), titles)
 
 
 def heading_run(names: RunNames, document: Document, block: Block) -> str | None:
@@ -147,9 +157,6 @@ def _names_of(manifest: Manifest) -> Iterator[str]:
         inner = log_path.split("/")[-2]
         if inner.lower() not in _COMMON_NAMES:
             yield normal(inner)
-    title = manifest.notes.title
-    if title is not None and len(title.split()) > 1:
-        yield normal(title)
 
 
 def _flexible(name: str) -> str:

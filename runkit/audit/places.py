@@ -35,20 +35,24 @@ _STEP_PATTERNS = (
     re.compile(r"(?<=[\d%])\s*\((?P<at>\d{2,6})\)"),
 )
 _THROUGHOUT = re.compile(
-    (
-        r"\bthroughout(?: (?:the )?(?:whole )?(?:training|run))?\b|\bthe "
-        r"whole (?:run|time)\b|\bat (?:all|every) (?:steps?|evals?|evaluations?|"
-        r"checkpoints?)\b|\bduring (?:the )?(?:whole |entire )training\b"
-    ),
-    re.IGNORECASE,
+    r"""
+      \bthroughout(?:\ (?:the\ )?(?:whole\ )?(?:training|run))?\b
+    | \bthe\ whole\ (?:run|time)\b
+    | \bat\ (?:all|every)\ (?:steps?|evals?|evaluations?|checkpoints?)\b
+    | \bduring\ (?:the\ )?(?:whole\ |entire\ )training\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 _BREAK = re.compile(
-    (
-        r"[;:()|]|,(?!\d{3}(?!\d))|—|→| - |\b(?:and|but|while|whereas|yet|"
-        r"versus|vs\.?|then|which|where|compared (?:to|with)|against|before|"
-        r"although|though)\b"
-    ),
-    re.IGNORECASE,
+    r"""
+      [;:()|] | ,(?!\d{3}(?!\d)) | — | → | \ -\  | \b
+      (?:
+            and | but | while | whereas | yet | versus | vs\.? | then | which | where
+          | compared\ (?:to|with) | against | before | although | though
+      )
+      \b
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 _CODE = re.compile(r"`[^`]*`")
 _VALUE = re.compile(r"\d\.\d|\d\s*%|\d/\d|\bpts\b|\bpoints\b")

@@ -8,6 +8,10 @@ from runkit.audit.document import Annotation, Block, Document, Span, annotation_
 
 _BULLET = re.compile(r"^(\s*)(?:[-*•]|\d{1,2}[.)])\s+")
 _RULE = re.compile(r"^\s*[=\-~#*]{3,}\s*$")
+_RUN_LINE = re.compile(r"\s*(?:\d{1,2}[.)]\s+|[-*]\s+)?[`\"]?[A-Za-z]\w*_\w*\d\w*[`\"]?\s*:?\s*")
+"""A line of nothing but the name of a run; what follows is about it."""
+_TITLE = re.compile(r"\s*(?:\d{1,2}(?:\.\d+)*[.)]?\s+)[A-Z][\w ,():&/-]{2,70}")
+"""``2. Results`` between empty lines."""
 _FIELD = re.compile(r"^\s*[A-Za-z][\w /().-]{0,40}\s*[:=]\s*\S")
 _ANNOTATION = re.compile(r"[\[(#]\s*rk:\s*([^\])\n]*)[\])]?")
 
@@ -37,7 +41,15 @@ def read_plaintext(source: str, *, name: str) -> Document:
             continue
         following = source[lines[index + 1].start : lines[index + 1].end] if index + 1 < len(lines) else ""
         bullet = _BULLET.match(text)
-        if _RULE.match(following) or re.match(r"^#{1,6} |^\[[\w./-]+\]\s*$", text):
+        is_alone = (open_at is None and not following.strip()) or (
+            source[line.end : line.end + 2] == "\n\n" and open_at is None
+        )
+        if (
+            _RULE.match(following)
+            or re.match(r"^#{1,6} |^\[[\w./-]+\]\s*$", text)
+            or _RUN_LINE.fullmatch(text)
+            or (is_alone and _TITLE.fullmatch(text))
+        ):
             close()
             heading = (line,)
             blocks.append(Block("heading", line))

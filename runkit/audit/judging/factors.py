@@ -26,6 +26,8 @@ _ALL = re.compile(
     r"\ball[-_ ]?(?:fix(?:es)?|components?)\b|\bfull\b|\bevery component\b|\bcontrol\b|\bbaseline\b",
     re.IGNORECASE,
 )
+
+
 _SWITCHED_OFF = re.compile(r"(?:false|none|no|off|0+(?:\.0+)?|0?\.0+|null|)", re.IGNORECASE)
 
 

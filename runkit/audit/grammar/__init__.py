@@ -1,0 +1,1 @@
+"""Text -> claims: one module for each topic that reports speak of."""

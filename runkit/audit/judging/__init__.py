@@ -1,0 +1,1 @@
+"""One claim about one run -> supported, contradicted or unverifiable."""
