@@ -117,7 +117,16 @@ def _bound(
         bound_by=bound.bound_by,
         is_certain=one.is_certain and not doubt,
         doubt=doubt,
+        rivals=_rivals(binder, block, bound),
     )
+
+
+def _rivals(binder: Binder, block: Block, bound: Binding) -> tuple[str, ...]:
+    """Return the other runs that a paragraph names, when only the paragraph binds the claim."""
+    if bound.bound_by != "paragraph":
+        return ()
+    named = {one.run_ids[0] for one in binder.mentions(block.span) if len(one.run_ids) == 1}
+    return tuple(sorted(named - set(bound.run_ids)))
 
 
 def _run_above(document: Document, binder: Binder, block: Block, bound: Binding) -> tuple[str, ...]:
@@ -260,7 +269,13 @@ def _judgement(archive: Archive, claim: Claim) -> tuple[Judgement, str]:
         return Judgement("unverifiable", "", claim.doubt or "nothing near it names a run"), ""
     if len(runs) > 1:
         return Judgement("unverifiable", "", f"the name fits {', '.join(run.run_id for run in runs)}"), ""
-    return judged(archive, runs[0], claim.statement), runs[0].run_id
+    judgement = judged(archive, runs[0], claim.statement)
+    if judgement.word == "contradicted":
+        for rival in claim.rivals:
+            if judged(archive, archive.by_id[rival], claim.statement).word == "supported":
+                reason = f"it holds for {rival}, which the paragraph names too"
+                return Judgement("unverifiable", judgement.actual, reason), runs[0].run_id
+    return judgement, runs[0].run_id
 
 
 def _for_all(archive: Archive, claim: Claim, runs: Sequence[Manifest]) -> tuple[Judgement, str]:

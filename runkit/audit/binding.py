@@ -131,6 +131,7 @@ class Binder:
         every = _ALL_RUNS.search(text)
         if every is not None and not any(one.is_exact for one in subjects):
             subjects = [one for one in subjects if one.span.start < claim.start]
+        subjects = [one for one in subjects if not self._is_in_a_later_clause(one, claim)]
         bound = self._of_mentions(subjects, claim, around)
         if bound is not None:
             return bound
@@ -197,6 +198,12 @@ class Binder:
         return (
             ")" not in inside
             and re.search(r"\d\s*(?:%|points|pts)?\s*$", self.document.text[:start]) is not None
+        )
+
+    def _is_in_a_later_clause(self, mention: Mention, claim: Span) -> bool:
+        """Return whether *mention* stands behind a semicolon and *claim* before it."""
+        return claim.end <= mention.span.start and ";" in self.document.plain(
+            Span(claim.end, mention.span.start)
         )
 
     def _lead(self, block: Block) -> Mention | None:

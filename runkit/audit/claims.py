@@ -54,6 +54,8 @@ class Score:
     amount: Amount
     other_reading: Amount | None = None
     """In a column that mixes fractions and per cent: the amount as per cent."""
+    is_direct: bool = True
+    """Whether the statistic or the step stands beside the number, with nothing in between."""
 
 
 @dataclass(frozen=True)
@@ -344,3 +346,5 @@ class Claim:
     """What binds it: ``annotation``, ``named``, ``row``, ``heading``, …; empty when nothing does."""
     is_certain: bool
     doubt: str
+    rivals: tuple[str, ...] = ()
+    """Other runs that the paragraph names, when the sentence itself names none."""

@@ -2,6 +2,8 @@
 
 Each checkable phrase is marked with what a careful reader with the archive at hand says of it: ``⟦+…⟧``
 holds, ``⟦-…⟧`` is wrong, ``⟦?…⟧`` cannot be known. The marks are removed before the tool sees the text.
+The documents ``blind*`` were written and marked before the tool had read them; DECISIONS.md has the
+numbers of those first readings. What is counted here is how they are read now, after the repairs.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ def test_the_confusion_table_over_all_documents() -> None:
     pairs = [row[:2] for name in DOCUMENTS for row in judged(name)[0]]
     assert confusion(pairs) == (
         "expected      contradicted    supported unverifiable    not found\n"
-        "contradicted            75            0            0            0\n"
-        "supported                0          331           14           24\n"
-        "unverifiable             0            0           23            2"
+        "contradicted           117            1           17            5\n"
+        "supported                0          685           46           89\n"
+        "unverifiable             0            0           24            3"
     )

@@ -55,6 +55,9 @@ def difference(sentence: Sentence, amount: Amount, measure: str | None, near: bo
     if amount.unit == "count":
         return None
     where = where_of(sentence, amount)
+    named = [one.steps for one in sentence.steps if one.steps.at and one.start < amount.start]
+    if named and where.stat == "any" and where.steps is None:
+        where = replace(where, steps=named[-1])  # the difference may be meant at the step just named
     doubt = sentence.doubt_at(amount.start)
     other = _other_run(sentence, amount)
     start, end = sentence.segment(amount.start)

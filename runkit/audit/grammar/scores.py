@@ -29,10 +29,13 @@ from runkit.audit.grammar.sentence import (
     marked,
     nearest,
     span_of,
+    stands_beside_its_words,
 )
 from runkit.audit.grammar.series import amounts_of, peak_steps, series
 from runkit.audit.words import MEASURES
 
+_COUNTED = re.compile(r"\binvalids?\b|\bcorrect\b|\bsolved\b", re.IGNORECASE)
+"""Heads of columns of counts; a number there may also be per cent."""
 _GETS = re.compile(
     r"""
     ^[`\s)'\"*]*(?:(?:still|only|now|just|even)\s+)*
@@ -177,7 +180,9 @@ def _score(
             span=span_of(sentence, amount),
             quantity=_quantity(what, systems, where, amount),
             claimed=amount.text.strip(),
-            statement=Score(what, systems, where, amount, other_reading),
+            statement=Score(
+                what, systems, where, amount, other_reading, stands_beside_its_words(sentence, amount)
+            ),
             is_certain=not doubt,
             doubt=doubt,
         )
@@ -229,7 +234,7 @@ def _as_fraction(sentence: Sentence, amount: Amount, measure: str | None) -> Amo
             and ("%" in label or "per cent" in label or decimals)
         ):
             return amount.in_percent()
-        if sentence.around.is_cell and not decimals and re.search(r"\binvalids?\b", label, re.IGNORECASE):
+        if sentence.around.is_cell and not decimals and _COUNTED.search(label):
             return replace(amount, unit="count")
         following = sentence.text[amount.end : amount.end + 30]
         if measure in {"invalid", "valid"} and re.match(

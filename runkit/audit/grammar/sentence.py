@@ -185,3 +185,18 @@ def span_of(sentence: Sentence, amount: Amount) -> Span:
     while sentence.text[start].isspace():
         start += 1
     return Span(sentence.offset + start, sentence.offset + amount.end)
+
+
+def stands_beside_its_words(sentence: Sentence, amount: Amount) -> bool:
+    """Return whether a statistic or a step stands close to *amount*, with no other amount in between."""
+    if sentence.around.is_cell:
+        return any(marks(sentence.around.label, STATS)) or bool(step_mentions(sentence.around.label))
+    start, end = sentence.segment(amount.start)
+    places = [(mark.start, mark.end) for mark in sentence.stats]
+    places += [(mention.start, mention.end) for mention in sentence.steps]
+    for left, right in places:
+        first, last = (right, amount.start) if right <= amount.start else (amount.end, left)
+        is_clear = not any(first <= one.start < last for one in sentence.amounts if one is not amount)
+        if start <= left < end and last - first <= 30 and is_clear:
+            return True
+    return stands_in_brackets_of(sentence, amount)

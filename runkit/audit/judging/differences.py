@@ -77,7 +77,8 @@ def _places(bridged: Sequence[Point], where: Where, run: Manifest) -> tuple[Poin
         return chosen(bridged, where, run)
     final = [point for point in bridged if point.label == "final"]
     during = [point for point in bridged if point.label != "final"]
-    return (*final, *peak_points(bridged)[:1], *during[-1:])
+    at = chosen(bridged, Where(steps=where.steps), run) if where.steps is not None else ()
+    return (*final, *peak_points(bridged)[:1], *during[-1:], *at)
 
 
 def _difference_agrees(claim: Difference, value: Fraction, base: Fraction) -> bool:

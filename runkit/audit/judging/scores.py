@@ -39,6 +39,9 @@ def judged_score(run: Manifest, claim: Score) -> Judgement:
                 if claim.measure != "accuracy"
                 else "the number is no accuracy, but a share of invalid answers",
             )
+        if judgement.word == "contradicted" and not claim.is_direct and _is_another_score(run, claim):
+            reason = "another evaluation or model of the run has just this number, and may be meant"
+            judgement = Judgement("unverifiable", judgement.actual, reason)
         best = judgement if best is None or (system == "bridged") else best
         told = told or judgement.actual
     if best is None:
@@ -95,6 +98,16 @@ def _is_other_measure(run: Manifest, claim: Score, system: str) -> bool:
         for other in others
         for point in chosen(points(run, name, other), claim.where, run)
     )
+
+
+def _is_another_score(run: Manifest, claim: Score) -> bool:
+    """Return whether the number is exactly that of another evaluation or model of *run*."""
+    if claim.amount.comparator != "=" or claim.amount.is_hedged or claim.amount.is_range:
+        return False
+    everything = (
+        point for name in ("bridged", "source", "target") for point in points(run, name, claim.measure)
+    )
+    return any(_agrees(claim.amount, point) for point in everything)
 
 
 def _is_stretch(where: Where) -> bool:
