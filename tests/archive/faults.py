@@ -28,8 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas  # noqa: F401  # pyarrow asks for it; once here, not again in every fork
-import pyarrow.parquet  # noqa: F401  # ditto
+import pyarrow.parquet  # noqa: F401  # once here, not again in every fork
 
 from runkit.archive.collecting import leftovers
 from runkit.archive.workspace import Workspace

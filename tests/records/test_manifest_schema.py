@@ -50,7 +50,7 @@ def value_of(annotation: Any, constraints: tuple[Any, ...] = ()) -> st.SearchStr
     return {
         str: text_of(constraints),
         int: st.integers(least(constraints), 10**12),
-        float: st.floats(least(constraints), 1e300, allow_nan=False),
+        float: floats_of(constraints),
         bool: st.booleans(),
         type(None): st.none(),
     }[annotation]
@@ -82,6 +82,22 @@ def least(constraints: tuple[Any, ...]) -> int | None:
         if (bound := getattr(one, "gt", None)) is not None:
             return int(bound) + 1
     return -(10**12)
+
+
+def floats_of(constraints: tuple[Any, ...]) -> st.SearchStrategy[float]:
+    bounds = {
+        name: float(bound)
+        for one in flattened(constraints)
+        for name in ("ge", "gt", "le", "lt")
+        if (bound := getattr(one, name, None)) is not None
+    }
+    return st.floats(
+        bounds.get("ge", bounds.get("gt", -1e12)),
+        bounds.get("le", bounds.get("lt", 1e300)),
+        exclude_min="gt" in bounds,
+        exclude_max="lt" in bounds,
+        allow_nan=False,
+    )
 
 
 def record_of(record: type[Record]) -> st.SearchStrategy[dict[str, Any]]:
