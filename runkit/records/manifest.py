@@ -502,8 +502,10 @@ class Claim(Record):
     """``peak`` when the claim rests on the best of several checkpoints."""
 
 
-class Notes(Record):
+class Notes(GrownRecord):
     """What people say about the run; editable, and no part of the seal."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"claims"})
 
     title: str | None = None
     why: str | None = None
