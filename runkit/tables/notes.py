@@ -112,7 +112,7 @@ def _told(p: float) -> str:
 def warnings_sentence(codes: Sequence[str]) -> str:
     """Return which warnings about a run nobody has waived."""
     plural = "s" if len(codes) > 1 else ""
-    return f"Open warning{plural}: {', '.join(codes)} (`runkit explain CODE` says what each one is)."
+    return f"Open warning{plural}: {', '.join(codes)} (“runkit explain CODE” says what each one is)."
 
 
 def peak_sentence(peaks: Sequence[PeakSource]) -> str | None:

@@ -479,7 +479,7 @@ def test_open_warnings_are_marked_in_their_row(runs: dict[str, ArchivedRun]) -> 
     marked = {row.run_id: row.marks for row in printed.rows if row.run_id}
     assert marked["control"] == ()
     note = next(note for note in printed.notes if note.mark == marked["mean"][-1])
-    assert note.text == "Open warnings: RK206, RK409 (`runkit explain CODE` says what each one is)."
+    assert note.text == "Open warnings: RK206, RK409 (“runkit explain CODE” says what each one is)."
 
 
 def test_a_peak_is_explained_with_what_it_is_worth(table: Table) -> None:
