@@ -1,6 +1,6 @@
 """The processes that train one run together: what they add up, hand over and know of each other's end.
 
-One process alone is :data:`SOLO`, which adds nothing up and never loads ``torch.distributed``. Only the
+One process alone is :data:`SOLO`, which adds nothing up and joins no group of processes. Only the
 bridge's gradients, a few numbers and generations cross between processes; frozen models are not wrapped.
 """
 

@@ -137,12 +137,12 @@ def train(workspace: Workspace, request: TrainRequest, *, reporter: Reporter) ->
         try:
             ranks = _ranks(engine, config, place, world)
             capture = _begun(folder, request.argv, place, ranks) if world.is_main else None
-            with only_writer(folder) if world.is_main else nullcontext(), _captured(folder, capture):
+            with only_writer(folder) if world.is_main else nullcontext(), _captured(folder, capture) as asked:
                 result = engine.train(
                     config,
                     folder,
                     cache_dir=workspace.cache,
-                    reporter=reporter if world.is_main else SilentReporter(),
+                    reporter=_Heeding(reporter if world.is_main else SilentReporter(), asked),
                     run_id=folder.name,
                     preset=resolved.preset,
                     given=_given(resolved),
@@ -185,12 +185,12 @@ def resume(workspace: Workspace, run: str, request: TrainRequest, *, reporter: R
         assert_can_share(config, processes=place.size)
         ranks = _ranks(engine, config, place, world)
         capture = _resumed(folder, request.argv, place, ranks) if world.is_main else None
-        with _captured(folder, capture):
+        with _captured(folder, capture) as asked:
             result = engine.resume(
                 config,
                 folder,
                 cache_dir=workspace.cache,
-                reporter=reporter if world.is_main else SilentReporter(),
+                reporter=_Heeding(reporter if world.is_main else SilentReporter(), asked),
                 run_id=folder.name,
                 recorded=recorded.content,
                 world=world,
@@ -345,20 +345,22 @@ def _asked_of(
 
 
 @contextmanager
-def _captured(folder: Path, capture: RunCapture | None) -> Iterator[None]:
+def _captured(folder: Path, capture: RunCapture | None) -> Iterator[threading.Event]:
     """Write the capture at the start and at the end, and let each end of training say how to go on.
+
+    Gives what is set when somebody asks the run to end.
 
     Args:
         capture: None in a process that does not speak for the run.
     """
     if capture is None:
-        with _sigterm_like_control_c():
-            yield
+        with _asked_to_end() as asked:
+            yield asked
         return
     write_capture(folder, capture)
     try:
-        with _sigterm_like_control_c(), heart_beating(folder):
-            yield
+        with _asked_to_end() as asked, heart_beating(folder):
+            yield asked
     except KeyboardInterrupt as interrupt:
         raise TrainingStopped(interrupted(folder)) from interrupt
     except ProcessLost as lost:
@@ -398,20 +400,50 @@ def _what_is_kept(folder: Path) -> str:
 
 
 @contextmanager
-def _sigterm_like_control_c() -> Iterator[None]:
-    """Let SIGTERM, with which Slurm and systemd ask a process to end, stop training as Ctrl-C does."""
+def _asked_to_end() -> Iterator[threading.Event]:
+    """Let Ctrl-C stop training, and SIGTERM, with which Slurm and systemd ask a process to end, like it.
+
+    Python drops an interrupt that falls into a destructor or a callback, so it is also written down.
+    """
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
 
     def stop(_number: int, _frame: object) -> None:
+        asked.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody chose to ignore it
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class _Heeding:
+    """A reporter at whose next step a run ends that was asked to."""
+
+    reporter: Reporter
+    asked: threading.Event
+
+    def start(self, total_steps: int) -> None:
+        self.reporter.start(total_steps)
+
+    def step(self, step: int, loss: float) -> None:
+        if self.asked.is_set():
+            raise KeyboardInterrupt
+        self.reporter.step(step, loss)
+
+    def evaluation(self, step: str, split: str, accuracy_fractions: Mapping[str, float]) -> None:
+        self.reporter.evaluation(step, split, accuracy_fractions)
+
+    def note(self, text: str) -> None:
+        self.reporter.note(text)
 
 
 def _given(resolved: ResolvedRun) -> configuration.Flat:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -175,3 +177,39 @@ def test_a_model_that_does_not_exist_leaves_no_run_behind(workspace: Workspace) 
     with pytest.raises(UnknownName, match=f"there is no model '{missing}'"):
         train(workspace, request, reporter=LinesReporter(lambda _line: None))
     assert list(workspace.runs.iterdir()) == []
+
+
+class _Swallowing:
+    """Sends Ctrl-C to this process from a destructor, where Python drops the interrupt, after step 3."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def start(self, total_steps: int) -> None:
+        assert total_steps == 40
+
+    def step(self, step: int, loss: float) -> None:
+        self.steps.append(step)
+        if step == 3:
+            _Interrupting()  # gone at once
+
+    def evaluation(self, step: str, split: str, accuracy_fractions: Mapping[str, float]) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+class _Interrupting:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_ends_the_run_at_its_next_step(tmp_path: Path) -> None:
+    workspace, reporter = Workspace(tmp_path), _Swallowing()
+    with pytest.raises(TrainingStopped, match=r"^interrupted; "):
+        train(workspace, TrainRequest(overrides=SHORT, run_id="mine"), reporter=reporter)
+    assert reporter.steps == [1, 2, 3]
+    log = (workspace.runs / "mine" / "train.log").read_text().splitlines()
+    assert log[-1] == "[Interrupted] at step 4"
