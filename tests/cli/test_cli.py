@@ -182,6 +182,8 @@ def test_control_c_during_training_leaves_an_honest_run(workspace: Workspace) ->
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # a shell starts what runs in its background without Ctrl-C, and the tests may run there
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     log = workspace.runs / "mine" / "train.log"
     deadline = time.monotonic() + 120

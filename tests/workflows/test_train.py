@@ -208,8 +208,12 @@ class _Interrupting:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_that_python_drops_ends_the_run_at_its_next_step(tmp_path: Path) -> None:
     workspace, reporter = Workspace(tmp_path), _Swallowing()
-    with pytest.raises(TrainingStopped, match=r"^interrupted; "):
-        train(workspace, TrainRequest(overrides=SHORT, run_id="mine"), reporter=reporter)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run without Ctrl-C
+    try:
+        with pytest.raises(TrainingStopped, match=r"^interrupted; "):
+            train(workspace, TrainRequest(overrides=SHORT, run_id="mine"), reporter=reporter)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert reporter.steps == [1, 2, 3]
     log = (workspace.runs / "mine" / "train.log").read_text().splitlines()
     assert log[-1] == "[Interrupted] at step 4"
