@@ -5,7 +5,7 @@ A claim is a place, a binding to runs and one of the statements below. Statement
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from runkit.audit.amounts import Amount
@@ -328,6 +328,10 @@ class Found:
     """Whether the words leave only one reading; if not, the claim can be supported and not contradicted."""
     doubt: str = ""
     """Why not."""
+
+    def moved(self, offset: int) -> Found:
+        """Return the same, *offset* characters further on."""
+        return replace(self, span=Span(self.span.start + offset, self.span.end + offset))
 
 
 @dataclass(frozen=True)

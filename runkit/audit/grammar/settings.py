@@ -71,17 +71,7 @@ def settings(text: str, offset: int, around: Surroundings, *, is_heading: bool) 
         *factors(text, around, is_heading),
         *effects(text),
     ]
-    return tuple(
-        Found(
-            Span(one.span.start + offset, one.span.end + offset),
-            one.quantity,
-            one.claimed,
-            one.statement,
-            one.is_certain,
-            one.doubt,
-        )
-        for one in sorted(found, key=lambda one: one.span)
-    )
+    return tuple(one.moved(offset) for one in sorted(found, key=lambda one: one.span))
 
 
 def _keys(text: str) -> Iterator[Found]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runkit.audit.claims import Found
-from runkit.audit.document import Span
 from runkit.audit.grammar.commands import commands
 from runkit.audit.grammar.endings import endings, training_length
 from runkit.audit.grammar.files import files, kinds_of_files
@@ -39,14 +38,4 @@ def statements(
         *times(text),
         *unseen(text),
     ]
-    return tuple(
-        Found(
-            Span(one.span.start + offset, one.span.end + offset),
-            one.quantity,
-            one.claimed,
-            one.statement,
-            one.is_certain,
-            one.doubt,
-        )
-        for one in sorted(found, key=lambda one: one.span)
-    )
+    return tuple(one.moved(offset) for one in sorted(found, key=lambda one: one.span))
