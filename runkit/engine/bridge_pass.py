@@ -17,7 +17,10 @@ from torch import Tensor, nn
 
 from runkit.engine import losses
 from runkit.engine.bridge import DiTBridge
+from runkit.engine.bridge.scale import Scale
+from runkit.engine.cuda_graph import captured
 from runkit.engine.injection import bridge_precision
+from runkit.engine.pair import States
 
 Pass = Callable[..., tuple[Tensor, ...]]
 """What :meth:`BridgePass.forward` is, or a recording of it."""
@@ -64,8 +67,46 @@ class BridgePass(nn.Module):
 
 def recorded(whole: BridgePass, inputs: tuple[Tensor, ...]) -> Pass:
     """Return *whole* as CUDA graphs for inputs of these shapes, its blocks compiled."""
-    for block in whole.bridge.blocks:
-        block.compile()
+    _compile(whole.bridge)
     likes = tuple(one.detach().clone() for one in inputs)
     graphed: Any = torch.cuda.make_graphed_callables(whole, likes)
     return cast("Pass", graphed)
+
+
+class RecordedSampler:
+    """The way from source states and noise to soft tokens as one CUDA graph, without gradients."""
+
+    def __init__(
+        self,
+        bridge: DiTBridge,
+        states: States,
+        noise_BKE: Tensor,
+        *,
+        steps: int,
+        scale: Scale,
+        table_VE: Tensor,
+    ) -> None:
+        """Record it for inputs of these shapes."""
+        _compile(bridge)
+        self._states, self._noise_BKE = States(*(one.clone() for one in states)), noise_BKE.clone()
+
+        def sample() -> Tensor:
+            with bridge_precision(table_VE):
+                raw_BKE: Tensor = bridge(*self._states, self._noise_BKE, steps=steps)
+            return scale(raw_BKE).to(table_VE.dtype)
+
+        self._graph, self._soft_BKE = captured(sample, warm_ups=1)
+
+    def __call__(self, states: States, noise_BKE: Tensor) -> Tensor:
+        """Return soft tokens ``[B, K, E]`` in the size and dtype of embeddings; the next call overwrites them."""
+        for goal, given in zip((*self._states, self._noise_BKE), (*states, noise_BKE), strict=True):
+            goal.copy_(given)
+        self._graph.replay()
+        return self._soft_BKE
+
+
+def _compile(bridge: DiTBridge) -> None:
+    """Compile the blocks, once: training and evaluations compute them alike."""
+    for block in bridge.blocks:
+        if block._compiled_call_impl is None:
+            block.compile()

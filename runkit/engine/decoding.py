@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runkit.engine.kernels import Kernels, KeysValues
+from runkit.engine.cuda_graph import captured
+from runkit.engine.kernels import Kernels, KeysValues, width_of_head
 
 _PROMPT_TOKENS = 16_384
 """Prompts are read in parts of about this many tokens: enough to fill a GPU, little beside the memory."""
@@ -116,17 +117,9 @@ class Decoding:
 
     def _record(self) -> torch.cuda.CUDAGraph:
         token_B, last_B = self.token_B.clone(), self.last_B.clone()
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # whatever compiles or allocates does so before the recording
-            for _ in range(2):
-                self._step()
-        torch.cuda.current_stream().wait_stream(aside)
+        graph, _ = captured(self._step)
         self.token_B.copy_(token_B)
         self.last_B.copy_(last_B)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._step()
         return graph
 
 
@@ -181,7 +174,7 @@ def _fetch(token_B: Tensor) -> Callable[[], Tensor]:
 def allocate(known: Any, rows: int, columns: int, like: Tensor) -> list[KeysValues]:
     """Return empty memory for a model of configuration *known*: a pair ``[B, G, T, d]`` for each layer."""
     heads = getattr(known, "num_key_value_heads", None) or known.num_attention_heads
-    width = getattr(known, "head_dim", None) or known.hidden_size // known.num_attention_heads
+    width = width_of_head(known)
     # zeros, not whatever was there: a weight of 0 times an infinity is no number
     return [
         (like.new_zeros(rows, heads, columns, width), like.new_zeros(rows, heads, columns, width))

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from runkit.engine.baselines import batch_plan
-from runkit.engine.bridge import Adapter, Bridge
+from runkit.engine.bridge import Adapter, Bridge, DiTBridge
 from runkit.engine.bridge.scale import Scale
+from runkit.engine.bridge_pass import RecordedSampler
 from runkit.engine.injection import Soft, Span, adapter_says, bridge_precision, bridged_input, raw_slots
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
-from runkit.engine.source_states import SourceStates
+from runkit.engine.source_states import SourceStates, StagedStates
 from runkit.engine.staging import Staged, staged
 from runkit.engine.tasks.base import Item, Outcome, Task, before_stop, outcome
 from runkit.engine.world import SOLO, World
@@ -150,35 +151,54 @@ def _slots(
     device = table_VE.device
     at_once = len(rows) if device.type == "cpu" else _ROWS_AT_ONCE
     parts = [rows[first : first + at_once] for first in range(0, len(rows), at_once)]
+    records = device.type == "cuda" and target.kernels is not None
+    sampler: RecordedSampler | None = None
     said = []
-    for some, noise_BKE in zip(parts, _noise(inputs.noise_IKE, parts, device), strict=True):
-        states = pick(inputs.states, [read[row] for row in some], device=device)
+    for part, (states, noise_BKE) in zip(parts, _fed(inputs, parts, read, device), strict=True):
+        if records and isinstance(bridge, DiTBridge) and noise_BKE is not None:
+            states, noise_BKE = States(*(filled(one, at_once) for one in states)), filled(noise_BKE, at_once)
+            sampler = sampler or RecordedSampler(
+                bridge, states, noise_BKE, steps=steps, scale=scale, table_VE=table_VE
+            )
+            said.append(sampler(states, noise_BKE)[: len(part)].clone())
+            continue
         with bridge_precision(table_VE):
-            raw_BKE = raw_slots(bridge, states, noise_BKE, range(len(some)), steps=steps)
+            raw_BKE = raw_slots(bridge, states, noise_BKE, range(len(part)), steps=steps)
         said.append(scale(raw_BKE).to(table_VE.dtype))
     return said[0] if len(said) == 1 else torch.cat(said)
 
 
-def _noise(
-    noise_IKE: Tensor | None, parts: Sequence[Sequence[int]], device: torch.device
-) -> Iterator[Tensor | None]:
-    """Give the noise of each part on *device*; for a GPU the next part is gathered meanwhile."""
-    if noise_IKE is None or device.type == "cpu":
-        yield from (None if noise_IKE is None else noise_IKE[list(part)] for part in parts)
+def filled(rows_B: Tensor, count: int) -> Tensor:
+    """Return *rows_B* with its first row repeated until there are *count*: a recording has one shape."""
+    missing = count - len(rows_B)
+    return torch.cat([rows_B, rows_B[:1].expand(missing, *rows_B.shape[1:])]) if missing else rows_B
+
+
+def _fed(
+    inputs: BridgeInputs, parts: Sequence[Sequence[int]], read: Sequence[int], device: torch.device
+) -> Iterator[tuple[States, Tensor | None]]:
+    """Give states and noise of each part on *device*; for a GPU the next part is gathered meanwhile."""
+    noise_IKE = inputs.noise_IKE
+    if device.type == "cpu":
+        for part in parts:
+            states = pick(inputs.states, [read[row] for row in part], device=device)
+            yield states, None if noise_IKE is None else noise_IKE[list(part)]
         return
 
-    def begun(part: Sequence[int]) -> Staged:
+    def begun(part: Sequence[int]) -> tuple[StagedStates, Staged | None]:
         def fill(row_KE: Tensor, number: int) -> None:
+            assert noise_IKE is not None
             row_KE.copy_(noise_IKE[part[number]])
 
-        return staged((len(part), *noise_IKE.shape[1:]), fill)
+        noise = None if noise_IKE is None else staged((len(part), *noise_IKE.shape[1:]), fill)
+        return inputs.states.staged([read[row] for row in part]), noise
 
     following = begun(parts[0])
     for part in (*parts[1:], None):
-        here = following
+        states, noise = following
         if part is not None:
             following = begun(part)
-        yield here.on(device)
+        yield states.on(device), None if noise is None else noise.on(device)
 
 
 def read_generations(

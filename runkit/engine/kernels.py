@@ -11,10 +11,9 @@ values, d width of a head.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -22,15 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention.bias import causal_lower_right
-from torch.nn.attention.flex_attention import AuxRequest, BlockMask, create_block_mask, flex_attention
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 NAME = "runkit"
-_BLOCK = 128
-"""Rows and columns of attention come in blocks of this size; what is added to fill one is cut off again."""
-_SHAPES = 64
-"""How many shapes torch may compile a function for before it gives up; batches come in a dozen."""
+_WIDEST_FP32 = 128
+"""Heads of fp32 models that are wider do not fit a GPU's registers; they keep the plain way."""
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -92,15 +88,21 @@ def install(model: Any, *, compiled: bool) -> Kernels | None:
     layers = _layers(model.base_model, known.num_hidden_layers)
     if layers is None or len(attentions) != known.num_hidden_layers or _is_of_another_kind(model):
         return None
+    if compiled and model.dtype == torch.float32 and width_of_head(known) > _WIDEST_FP32:
+        return None
     model.set_attn_implementation(NAME)
     if compiled:
-        torch._dynamo.config.cache_size_limit = max(_SHAPES, torch._dynamo.config.cache_size_limit)
         for layer in layers:
-            layer.compile()
+            layer.compile(dynamic=True)  # once for rows of all lengths
     kernels = Kernels(tuple(sorted(attentions, key=_number)), compiled)
     with kernels.reading():
         pass
     return kernels
+
+
+def width_of_head(known: Any) -> int:
+    """Return d of a model of configuration *known*."""
+    return int(getattr(known, "head_dim", None) or known.hidden_size // known.num_attention_heads)
 
 
 def can_compile() -> bool:
@@ -154,13 +156,21 @@ def attend(
         row_B = torch.arange(len(at.last_B), device=at.last_B.device)
         keys_BGTd[row_B, :, at.last_B] = key_BGTd[:, :, 0]
         values_BGTd[row_B, :, at.last_B] = value_BGTd[:, :, 0]
-        newest = _newest_compiled() if at.compiled else newest_attends
-        return newest(query_BHTd, keys_BGTd, values_BGTd, at.last_B, at.prefix, scaling), None
+        if at.compiled:
+            from runkit.engine import triton_attention
+
+            return triton_attention.newest_attends(
+                query_BHTd, keys_BGTd, values_BGTd, at.last_B, at.prefix, scaling
+            ), None
+        return newest_attends(query_BHTd, keys_BGTd, values_BGTd, at.last_B, at.prefix, scaling), None
     if at.kept is not None:
         for kept, read in zip(at.kept, (key_BGTd, value_BGTd), strict=True):
             kept[at.rows, :, : read.shape[2]] = read
-    causal = _causal_compiled if at.compiled else _causal
-    return causal(query_BHTd, key_BGTd, value_BGTd, at.prefix, scaling).transpose(1, 2), None
+    if at.compiled:
+        from runkit.engine import triton_attention
+
+        return triton_attention.attend(query_BHTd, key_BGTd, value_BGTd, at.prefix, scaling), None
+    return causal(query_BHTd, key_BGTd, value_BGTd, at.prefix, scaling), None
 
 
 AttentionInterface.register(NAME, attend)
@@ -177,106 +187,35 @@ def newest_attends(
 ) -> Tensor:
     """Return what the newest token of each row takes from its row and from the prefix, ``[B, 1, H, d]``.
 
-    A row is read up to column *last_B*. The prefix is read once for all rows; the two parts are put together
-    by their log-sum-exps.
-
-    Source:
-        Juravsky et al. (2024), Hydragen, arXiv:2402.05099.
+    A row is read up to column *last_B*. :func:`runkit.engine.triton_attention.newest_attends` does the same.
     """
-
-    def up_to_last(score: Tensor, row: Tensor, _head: Tensor, _query: Tensor, column: Tensor) -> Tensor:
-        return torch.where(column <= last_B[row], score, float("-inf"))
-
-    with_sums = AuxRequest(lse=True)
-    own_BH1d, own = flex_attention(
-        query_BH1d,
-        keys_BGTd,
-        values_BGTd,
-        score_mod=up_to_last,
-        scale=scale,
-        enable_gqa=True,
-        return_aux=with_sums,
-    )
-    assert own.lse is not None
-    if prefix is None:
-        return own_BH1d.transpose(1, 2)
-    rows, heads, _, width = query_BH1d.shape
-    groups = keys_BGTd.shape[1]
-    query_1GMd = query_BH1d.view(rows, groups, -1, width).transpose(0, 1).reshape(1, groups, -1, width)
-    shared_1GMd, shared = flex_attention(query_1GMd, *prefix, scale=scale, return_aux=with_sums)
-    shared_BH1d = shared_1GMd.view(groups, rows, -1, width).transpose(0, 1).reshape(rows, heads, 1, width)
-    assert shared.lse is not None
-    shared_BH1 = shared.lse.view(groups, rows, -1).transpose(0, 1).reshape(rows, heads, 1)
-    share_BH11 = torch.sigmoid(shared_BH1 - own.lse)[..., None]
-    mixed_BH1d = share_BH11 * shared_BH1d + (1 - share_BH11) * own_BH1d
-    return mixed_BH1d.to(query_BH1d.dtype).transpose(1, 2)
+    key_BGSd, value_BGSd = _after(prefix, keys_BGTd, values_BGTd)
+    column_S = torch.arange(key_BGSd.shape[2], device=last_B.device)
+    start = key_BGSd.shape[2] - keys_BGTd.shape[2]
+    mask_B11S = (column_S <= start + last_B[:, None])[:, None, None]
+    return functional.scaled_dot_product_attention(
+        query_BH1d, key_BGSd, value_BGSd, attn_mask=mask_B11S, scale=scale, enable_gqa=True
+    ).transpose(1, 2)
 
 
-@lru_cache(maxsize=1)
-def _newest_compiled() -> Callable[..., Tensor]:
-    return torch.compile(newest_attends, dynamic=False)
-
-
-def _causal(
+def causal(
     query_BHTd: Tensor, key_BGTd: Tensor, value_BGTd: Tensor, prefix: KeysValues | None, scale: float | None
 ) -> Tensor:
-    """Return causal attention after *prefix*, shape ``[B, H, T, d]``; also with more keys than queries."""
+    """Return causal attention after *prefix*, shape ``[B, T, H, d]``; also with more keys than queries.
+
+    :func:`runkit.engine.triton_attention.attend` does the same for as many keys as queries.
+    """
     key_BGSd, value_BGSd = _after(prefix, key_BGTd, value_BGTd)
     length, seen = query_BHTd.shape[2], key_BGSd.shape[2]
     mask = None if length == seen else causal_lower_right(length, seen)
     return functional.scaled_dot_product_attention(
         query_BHTd, key_BGSd, value_BGSd, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
-    )
+    ).transpose(1, 2)
 
 
-def _causal_compiled(
-    query_BHTd: Tensor, key_BGTd: Tensor, value_BGTd: Tensor, prefix: KeysValues | None, scale: float | None
-) -> Tensor:
-    """Return what :func:`_causal` does, in a kernel whose gradients repeat bit for bit.
-
-    On an H200 it is faster than flash attention in its deterministic mode; cuDNN's gradients do not repeat.
-    It is compiled for each shape, since a kernel for any shape takes half as long again.
-    """
-    length, behind = query_BHTd.shape[2], key_BGTd.shape[2] - query_BHTd.shape[2]
-    behind += 0 if prefix is None else prefix[0].shape[2]
-    rows, columns = _up(length), _up(behind + length)
-    key_BGSd, value_BGSd = _after(prefix, key_BGTd, value_BGTd, columns - behind - length)
-    mixed_BHSd = _flex_compiled()(
-        functional.pad(query_BHTd, (0, 0, 0, rows - length)),
-        key_BGSd,
-        value_BGSd,
-        block_mask=_block_mask(rows, columns, behind, query_BHTd.device),
-        scale=scale,
-        enable_gqa=True,
-    )
-    return mixed_BHSd[:, :, :length]
-
-
-@lru_cache(maxsize=1)
-def _flex_compiled() -> Callable[..., Tensor]:
-    return torch.compile(flex_attention, dynamic=False)
-
-
-@lru_cache(maxsize=_SHAPES)
-def _block_mask(rows: int, columns: int, behind: int, device: torch.device) -> BlockMask:
-    def is_before(_row: Tensor, _head: Tensor, query: Tensor, column: Tensor) -> Tensor:
-        return column <= query + behind
-
-    return create_block_mask(is_before, None, None, rows, columns, device=device)
-
-
-def _after(
-    prefix: KeysValues | None, key_BGTd: Tensor, value_BGTd: Tensor, empty: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Return keys and values with *prefix* before them and *empty* columns of zeros after them."""
-    rows, heads, _, width = key_BGTd.shape
-    both = []
-    for number, own in enumerate((key_BGTd, value_BGTd)):
-        before = [] if prefix is None else [prefix[number].expand(rows, -1, -1, -1)]
-        after = [own.new_zeros(rows, heads, empty, width)] if empty else []
-        both.append(torch.cat([*before, own, *after], dim=2) if before or after else own)
-    return both[0], both[1]
-
-
-def _up(length: int) -> int:
-    return -(-length // _BLOCK) * _BLOCK
+def _after(prefix: KeysValues | None, key_BGTd: Tensor, value_BGTd: Tensor) -> KeysValues:
+    """Return keys and values with *prefix* before them."""
+    if prefix is None:
+        return key_BGTd, value_BGTd
+    before_BGPd = [one.expand(len(key_BGTd), -1, -1, -1) for one in prefix]
+    return torch.cat([before_BGPd[0], key_BGTd], dim=2), torch.cat([before_BGPd[1], value_BGTd], dim=2)

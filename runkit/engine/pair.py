@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Dynami
 from transformers.utils import logging as transformers_logging
 
 from runkit.engine.decoding import Decoding, allocate, decode
-from runkit.engine.kernels import Kernels, can_compile, install
+from runkit.engine.kernels import Kernels, can_compile, install, width_of_head
 from runkit.engine.limits import ModelShape
 from runkit.engine.origin import DEFAULT_REVISION, EMBEDDED, find
 from runkit.engine.prompts import SpecialTokens, build_sequences
@@ -402,12 +402,11 @@ def shape_of(model: Any) -> ModelShape:
     """Return the numbers of *model* that memory depends on."""
     known, table = model.config, model.get_input_embeddings().weight
     heads = known.num_attention_heads
-    head_width = getattr(known, "head_dim", None) or known.hidden_size // heads
     return ModelShape(
         parameters=sum(weight.numel() for weight in model.parameters()),
         layers=known.num_hidden_layers,
         width=known.hidden_size,
-        key_value_width=(getattr(known, "num_key_value_heads", None) or heads) * head_width,
+        key_value_width=(getattr(known, "num_key_value_heads", None) or heads) * width_of_head(known),
         vocabulary=len(table),
         value_bytes=table.element_size(),
     )

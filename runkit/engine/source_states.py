@@ -7,6 +7,7 @@ the concatenated hidden states, M picked tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +17,22 @@ from torch import Tensor
 
 from runkit.engine.content_cache import cached_tensors, digest_of_tokens, identity_of
 from runkit.engine.pair import FrozenModel, Prefix, States
+from runkit.engine.staging import HOST
 from runkit.engine.world import SOLO, World
 
 _FORMAT = 1
+_GPU_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class StagedStates:
+    """States that a thread is gathering."""
+
+    gathered: Future[States]
+
+    def on(self, device: torch.device) -> States:
+        """Wait for the states and return them on *device*, to which they may still be on the way."""
+        return States(*(one.to(device, non_blocking=True) for one in self.gathered.result()))
 
 
 @dataclass(frozen=True)
@@ -47,15 +61,29 @@ class SourceStates:
         ends = self.lengths_I.cumsum(0).tolist()
         return tuple(range(first, end) for first, end in zip([0, *ends], ends, strict=False))
 
-    def padded(self, rows: Sequence[int], *, device: torch.device) -> States:
-        """Return the states of *rows*, in their order, in fp32 on *device*, with zeros as padding."""
-        states_BNS = self.tokens_TS.new_zeros(len(rows), self.longest, self.width)
-        keep_BN = torch.zeros(len(rows), self.longest, dtype=torch.bool)
+    def padded(self, rows: Sequence[int], *, device: torch.device, multiple: int = 1) -> States:
+        """Return the states of *rows*, in their order, in fp32 on *device*, with zeros as padding.
+
+        Args:
+            multiple: Of which N is made one; products on a GPU are faster for some numbers.
+        """
+        length = -(-self.longest // multiple) * multiple
+        states_BNS = self.tokens_TS.new_zeros(len(rows), length, self.width)
+        keep_BN = torch.zeros(len(rows), length, dtype=torch.bool)
         for place, row in enumerate(rows):
             span = self.spans[row]
             states_BNS[place, : len(span)] = self.tokens_TS[span.start : span.stop]
             keep_BN[place, : len(span)] = True
         return States(states_BNS.to(device).float(), keep_BN.to(device))
+
+    def staged(self, rows: Sequence[int]) -> StagedStates:
+        """Begin to gather the states of *rows* for a GPU, padded to a length that suits its products."""
+
+        def gather() -> States:
+            states = self.padded(rows, device=torch.device("cpu"), multiple=_GPU_MULTIPLE)
+            return States(*(one.pin_memory() for one in states))
+
+        return StagedStates(HOST.submit(gather))
 
     def picked(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
         """Return single states ``[M, S]`` in fp32: token *columns* of question *rows*, pair by pair."""

@@ -32,7 +32,11 @@ def sent(host: Tensor, device: torch.device) -> Tensor:
 
     A plain copy to a GPU waits until all that was launched before it is done.
     """
-    return host.to(device) if device.type != "cuda" else host.pin_memory().to(device, non_blocking=True)
+    return (
+        host.to(device)
+        if device.type != "cuda"
+        else host.contiguous().pin_memory().to(device, non_blocking=True)
+    )
 
 
 def staged(shape: Sequence[int], fill: Callable[[Tensor, int], None]) -> Staged:

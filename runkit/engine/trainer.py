@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -24,8 +23,8 @@ from runkit.engine.bridge_pass import BridgePass, Pass, recorded
 from runkit.engine.injection import Soft, Span, adapter_says, bridge_precision, bridged_input
 from runkit.engine.pair import FrozenModel, Generation, Prefix, States
 from runkit.engine.shares import add_up, part_of_each_term
-from runkit.engine.source_states import SourceStates
-from runkit.engine.staging import HOST, Staged, sent, staged
+from runkit.engine.source_states import SourceStates, StagedStates
+from runkit.engine.staging import Staged, sent, staged
 from runkit.engine.supervision import Supervision, first_positions, format_positions, own_answer
 from runkit.engine.world import SOLO, World
 from runkit.errors import TrainingStopped
@@ -97,7 +96,7 @@ class _Drawn(NamedTuple):
 class _Begun(NamedTuple):
     """The same on the host, perhaps not there yet."""
 
-    states: Future[States]
+    states: StagedStates
     noise_BKE: Staged | None
 
 
@@ -141,7 +140,7 @@ class TrainState:
     broken: Tensor | None = None
     """On CUDA whether a number was not finite in some step; from there on the weights stay."""
     ahead: dict[tuple[int, ...], _Begun] = field(default_factory=dict)
-    """On CUDA the host's part of the next step, by draw and rows."""
+    """On CUDA the host's part of this step and the next, by draw and rows."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +205,9 @@ class Trainer:
         assert state.bridge.training, "the bridge is not in training mode"
         step = state.step + 1
         rows, draw = self._batch(step)
+        if self.runs_ahead:
+            for near in (step, step + 1):
+                self._begin(state, near)
         learning_rate = self.schedule.at(step)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -219,8 +221,6 @@ class Trainer:
             terms, soft_rms = self._terms_in_parts(state, rows, step, draw=draw)
             self._look_at(terms, step)
             loss = self._weighted(terms)
-        if self.runs_ahead:
-            self._begin(state, step + 1)
         grad_norm = torch.nn.utils.clip_grad_norm_(state.bridge.parameters(), self.grad_clip_norm)
         numbers = [loss, grad_norm, soft_rms, *terms.values()]
         values = torch.stack([number.detach().float() for number in numbers])
@@ -349,22 +349,20 @@ class Trainer:
             with_noise = isinstance(state.bridge, DiTBridge)
             noise_BKE = self._noise(rows, draw) if with_noise else None
             return _Drawn(self.pool.states.padded(rows, device=device), noise_BKE)
-        begun = state.ahead.pop((draw, *rows), None) or self._begun(state.bridge, rows, draw)
-        moved = States(*(one.to(device, non_blocking=True) for one in begun.states.result()))
-        return _Drawn(moved, None if begun.noise_BKE is None else begun.noise_BKE.on(device))
+        begun = state.ahead.pop((draw, *rows))
+        return _Drawn(
+            begun.states.on(device), None if begun.noise_BKE is None else begun.noise_BKE.on(device)
+        )
 
     def _begin(self, state: TrainState, step: int) -> None:
-        """Let the host draw what *step* needs while the device computes the step before."""
+        """Let the host draw what *step* needs, unless it does so already; the device computes meanwhile."""
         batch, draw = self._batch(step)
         for rows in self._parts(batch):
-            state.ahead[(draw, *rows)] = self._begun(state.bridge, rows, draw)
+            if (draw, *rows) not in state.ahead:
+                state.ahead[(draw, *rows)] = self._begun(state.bridge, rows, draw)
 
     def _begun(self, bridge: Bridge, rows: Sequence[int], draw: int) -> _Begun:
-        def read() -> States:
-            states = self.pool.states.padded(rows, device=torch.device("cpu"))
-            return States(*(one.pin_memory() for one in states))
-
-        states = HOST.submit(read)
+        states = self.pool.states.staged(rows)
         if not isinstance(bridge, DiTBridge):
             return _Begun(states, None)
 

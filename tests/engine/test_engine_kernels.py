@@ -9,12 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 
 from runkit.engine import decoding as decoding_module
 from runkit.engine.baselines import generate_alone
-from runkit.engine.kernels import Reading, _causal, install, newest_attends
+from runkit.engine.kernels import Reading, causal, install, newest_attends
 from runkit.engine.pair import load_frozen
 from runkit.engine.tasks import load_task
-
-# what flex attention says when it is not compiled, as on a CPU
-pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 
 SIZES = {
     "hidden_size": 32,
@@ -148,10 +145,10 @@ def test_what_stands_after_a_row_is_not_seen_even_if_it_is_not_finite_by_score()
 def test_causal_attention_with_more_keys_than_queries_stands_at_the_end():
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 1, 2, 7, 8)
-    whole = _causal(query, key, value, None, None)
-    torch.testing.assert_close(_causal(query[:, :, 4:], key, value, None, None), whole[:, :, 4:])
-    split = _causal(query[:, :, 4:], key[:, :, 4:], value[:, :, 4:], (key[:, :, :4], value[:, :, :4]), None)
-    torch.testing.assert_close(split, whole[:, :, 4:])
+    whole = causal(query, key, value, None, None)
+    torch.testing.assert_close(causal(query[:, :, 4:], key, value, None, None), whole[:, 4:])
+    split = causal(query[:, :, 4:], key[:, :, 4:], value[:, :, 4:], (key[:, :, :4], value[:, :, :4]), None)
+    torch.testing.assert_close(split, whole[:, 4:])
 
 
 def test_attention_of_another_kind_keeps_the_plain_way():
