@@ -63,9 +63,9 @@ class Decoding:
         at_once = max(1, _PROMPT_TOKENS // max(self.lengths))
         for first in range(0, len(self.lengths), at_once):
             rows = slice(first, min(first + at_once, len(self.lengths)))
-            width = max(self.lengths[rows])
+            width, first_asked = max(self.lengths[rows]), min(self.lengths[rows]) - 1
             positions_T = torch.arange(self.start, self.start + width, device=embedded_BTE.device)
-            with self.kernels.reading(self.prefix, kept=self.kept, rows=rows):
+            with self.kernels.reading(self.prefix, kept=self.kept, rows=rows, asked_from=first_asked):
                 hidden_BTE = base(
                     inputs_embeds=embedded_BTE[rows, :width],
                     position_ids=positions_T.expand(rows.stop - rows.start, -1),

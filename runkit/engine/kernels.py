@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class Reading(NamedTuple):
     """Prompts are read into these rows, from column 0 on."""
     last_B: Tensor | None = None
     """One token a row is read, into this column."""
+    asked_from: int = 0
+    """Nobody looks at what the layer says in the columns before this one; keys and values are those of all."""
     compiled: bool = False
 
 
@@ -50,6 +52,8 @@ class Kernels:
     """The attention modules of one model, first layer first, ready to be told what stands before a row."""
 
     attentions: tuple[nn.Module, ...]
+    last: tuple[nn.Module, ...]
+    """What the last layer need not compute in columns whose prediction nobody asks for."""
     compiled: bool
 
     @contextmanager
@@ -60,20 +64,29 @@ class Kernels:
         kept: Sequence[KeysValues] | None = None,
         rows: slice | None = None,
         last_B: Tensor | None = None,
+        asked_from: int = 0,
     ) -> Iterator[None]:
-        """Let the model's next forward passes stand after *prefix*, and keep what they read in *kept*."""
+        """Let the model's next forward passes stand after *prefix*, and keep what they read in *kept*.
+
+        Args:
+            asked_from: The first column whose final hidden state is of use; those before it are not numbers
+                of the model.
+        """
         for number, module in enumerate(self.attentions):
             module.__dict__[NAME] = Reading(
                 None if prefix is None else prefix[number],
                 None if kept is None else kept[number],
                 rows,
                 last_B,
-                self.compiled,
+                compiled=self.compiled,
             )
+        for module in self.last:
+            at = module.__dict__.get(NAME) or Reading()
+            module.__dict__[NAME] = at._replace(asked_from=asked_from)
         try:
             yield
         finally:
-            for module in self.attentions:
+            for module in (*self.attentions, *self.last):
                 module.__dict__[NAME] = Reading(compiled=self.compiled)
 
 
@@ -92,9 +105,10 @@ def install(model: Any, *, compiled: bool) -> Kernels | None:
         return None
     model.set_attn_implementation(NAME)
     if compiled:
-        for layer in layers:
+        for layer in layers[:-1]:  # the same code for all of them; the last one does less
             layer.compile(dynamic=True)  # once for rows of all lengths
-    kernels = Kernels(tuple(sorted(attentions, key=_number)), compiled)
+    attentions = sorted(attentions, key=_number)
+    kernels = Kernels(tuple(attentions), (attentions[-1], *_told_what_is_asked(layers[-1])), compiled)
     with kernels.reading():
         pass
     return kernels
@@ -122,6 +136,23 @@ def _number(attention: nn.Module) -> int:
 def _layers(base: nn.Module, count: int) -> nn.ModuleList | None:
     found = [one for one in base.children() if isinstance(one, nn.ModuleList) and len(one) == count]
     return found[0] if len(found) == 1 else None
+
+
+def _told_what_is_asked(layer: nn.Module) -> list[nn.Module]:
+    """Let the MLP of *layer* compute only columns that are asked for; return it, if it is a plain one."""
+    mlp = getattr(layer, "mlp", None)
+    if not isinstance(mlp, nn.Module) or not type(mlp).__name__.endswith("MLP"):
+        return []
+    whole = mlp.forward
+
+    def forward(hidden_BTE: Tensor) -> Tensor:
+        first: int = mlp.__dict__[NAME].asked_from
+        if first == 0:
+            return cast("Tensor", whole(hidden_BTE))
+        return functional.pad(whole(hidden_BTE[:, first:]), (0, 0, first, 0))
+
+    mlp.forward = forward
+    return [mlp]
 
 
 def _is_of_another_kind(model: Any) -> bool:
@@ -166,11 +197,14 @@ def attend(
     if at.kept is not None:
         for kept, read in zip(at.kept, (key_BGTd, value_BGTd), strict=True):
             kept[at.rows, :, : read.shape[2]] = read
+    query_BHAd = query_BHTd[:, :, at.asked_from :]
     if at.compiled:
         from runkit.engine import triton_attention
 
-        return triton_attention.attend(query_BHTd, key_BGTd, value_BGTd, at.prefix, scaling), None
-    return causal(query_BHTd, key_BGTd, value_BGTd, at.prefix, scaling), None
+        mixed_BAHd = triton_attention.attend(query_BHAd, key_BGTd, value_BGTd, at.prefix, scaling)
+    else:
+        mixed_BAHd = causal(query_BHAd, key_BGTd, value_BGTd, at.prefix, scaling)
+    return functional.pad(mixed_BAHd, (0, 0, 0, 0, at.asked_from, 0)) if at.asked_from else mixed_BAHd, None
 
 
 AttentionInterface.register(NAME, attend)
@@ -203,7 +237,7 @@ def causal(
 ) -> Tensor:
     """Return causal attention after *prefix*, shape ``[B, T, H, d]``; also with more keys than queries.
 
-    :func:`runkit.engine.triton_attention.attend` does the same for as many keys as queries.
+    :func:`runkit.engine.triton_attention.attend` does the same.
     """
     key_BGSd, value_BGSd = _after(prefix, key_BGTd, value_BGTd)
     length, seen = query_BHTd.shape[2], key_BGSd.shape[2]

@@ -137,12 +137,15 @@ class FrozenModel:
         return tuple(kept)
 
     @contextmanager
-    def _standing_after(self, prefix: Prefix | None, batch: int) -> Iterator[dict[str, Any]]:
+    def _standing_after(
+        self, prefix: Prefix | None, batch: int, *, asked_from: int = 0
+    ) -> Iterator[dict[str, Any]]:
         """Give what a forward pass of *batch* rows needs to stand after *prefix*."""
         if self.kernels is None:
             yield _remembered(prefix, batch)
             return
-        with self.kernels.reading(None if prefix is None else prefix.layers):
+        layers = None if prefix is None else prefix.layers
+        with self.kernels.reading(layers, asked_from=asked_from):
             yield {"use_cache": False}
 
     def hidden_states(
@@ -185,7 +188,9 @@ class FrozenModel:
         Args:
             position_ids_BT: Start after *prefix*, if there is one.
         """
-        with self._standing_after(prefix, embedded_BTE.shape[0]) as remembered:
+        batch, length, _ = embedded_BTE.shape
+        first = int((predicting_A % length).min())
+        with self._standing_after(prefix, batch, asked_from=first) as remembered:
             hidden_BTE = self.model.base_model(
                 inputs_embeds=embedded_BTE, position_ids=sent(position_ids_BT, self.device), **remembered
             ).last_hidden_state

@@ -89,13 +89,13 @@ def _attend_to(
     for start in tl.range(first, after, COLUMNS):
         index = start + tl.arange(0, COLUMNS)
         key = _read(keys, index, key_stride, column, limit, width, MASKED, PADDED)
-        score = tl.dot(query, tl.trans(key), input_precision=PRECISION) * log2_scale
+        score = tl.dot(query, tl.trans(key), input_precision=PRECISION)
         if MASKED:
             score = tl.where(index[None, :] < limit, score, float("-inf"))
         if CAUSAL:
             score = tl.where(index[None, :] <= row[:, None], score, float("-inf"))
-        higher = tl.maximum(top, tl.max(score, 1))
-        weight = tl.exp2(score - higher[:, None])
+        higher = tl.maximum(top, tl.max(score, 1) * log2_scale)
+        weight = tl.exp2(score * log2_scale - higher[:, None])
         shrink = tl.exp2(top - higher)
         total = total * shrink + tl.sum(weight, 1)
         value = _read(values, index, value_stride, column, limit, width, MASKED, PADDED)
@@ -138,14 +138,15 @@ def _forward(
             acc, top, total, query, keys_before, values_before, prefix_key_at, prefix_value_at, whole, before, before,
             row, column, log2_scale, width, COLUMNS, True, False, PADDED, PRECISION)
     keys_here, values_here = keys + batch * key_row + of_keys * key_head, values + batch * value_row + of_keys * value_head
-    whole = first if CAUSAL else own // COLUMNS * COLUMNS
-    after = tl.minimum(first + ROWS, own) if CAUSAL else own
+    behind = own - length
+    whole = (first + behind) // COLUMNS * COLUMNS if CAUSAL else own // COLUMNS * COLUMNS
+    after = tl.minimum(first + ROWS + behind, own) if CAUSAL else own
     acc, top, total = _attend_to(
         acc, top, total, query, keys_here, values_here, key_at, value_at, 0, whole, own,
-        row, column, log2_scale, width, COLUMNS, False, False, PADDED, PRECISION)
+        row + behind, column, log2_scale, width, COLUMNS, False, False, PADDED, PRECISION)
     acc, top, total = _attend_to(
         acc, top, total, query, keys_here, values_here, key_at, value_at, whole, after, own,
-        row, column, log2_scale, width, COLUMNS, True, CAUSAL, PADDED, PRECISION)
+        row + behind, column, log2_scale, width, COLUMNS, True, CAUSAL, PADDED, PRECISION)
     # fmt: on
     acc = acc / total[:, None]
     where = (
@@ -198,8 +199,8 @@ def _from_rows(
             product = tl.load(products + row, mask=row < length, other=0.0)
         else:
             sum_of_row, product = tl.load(sums + row), tl.load(products + row)
-        score = tl.dot(key, tl.trans(query), input_precision=PRECISION) * log2_scale
-        weight = tl.exp2(score - sum_of_row[None, :])
+        score = tl.dot(key, tl.trans(query), input_precision=PRECISION)
+        weight = tl.exp2(score * log2_scale - sum_of_row[None, :])
         if CAUSAL:
             weight = tl.where(index[:, None] <= row[None, :], weight, 0.0)
         value_gradient = tl.dot(
@@ -223,8 +224,8 @@ def _from_columns(
         index = start + tl.arange(0, COLUMNS)
         key = _read(keys, index, key_at, column, limit, width, MASKED, PADDED)
         value = _read(values, index, value_at, column, limit, width, MASKED, PADDED)
-        score = tl.dot(query, tl.trans(key), input_precision=PRECISION) * log2_scale
-        weight = tl.exp2(score - sum_of_row[:, None])
+        score = tl.dot(query, tl.trans(key), input_precision=PRECISION)
+        weight = tl.exp2(score * log2_scale - sum_of_row[:, None])
         if MASKED:
             weight = tl.where(index[None, :] < limit, weight, 0.0)
         if CAUSAL:
@@ -252,6 +253,7 @@ def _backward(
     PADDED: tl.constexpr = width != WIDTH
     program = tl.program_id(0)
     column = tl.arange(0, WIDTH)
+    behind = own - length
     # fmt: off
     if program < for_keys:
         groups = heads // group
@@ -265,8 +267,9 @@ def _backward(
         of_key = tl.zeros([KEY_COLUMNS, WIDTH], dtype=tl.float32)
         of_value = tl.zeros([KEY_COLUMNS, WIDTH], dtype=tl.float32)
         whole = length // KEY_ROWS * KEY_ROWS
-        begin = tl.minimum(start, whole) if CAUSAL else 0
-        crossing = tl.minimum(start + KEY_COLUMNS, whole) if CAUSAL else 0
+        begin = tl.minimum(tl.maximum(start - behind, 0) // KEY_ROWS * KEY_ROWS, whole) if CAUSAL else 0
+        crossing = tl.maximum(start + KEY_COLUMNS - 1 - behind, 0)
+        crossing = tl.minimum(tl.cdiv(crossing, KEY_ROWS) * KEY_ROWS, whole) if CAUSAL else 0
         for number in range(group):
             head = of_keys * group + number
             query = queries + batch * query_row + head * query_head
@@ -275,13 +278,13 @@ def _backward(
             if CAUSAL:
                 of_key, of_value = _from_rows(
                     of_key, of_value, key, value, query, gradient, sums + line, products + line, query_at, gradient_at,
-                    begin, crossing, length, index, column, log2_scale, width, KEY_ROWS, False, True, PADDED, PRECISION)
+                    begin, crossing, length, index - behind, column, log2_scale, width, KEY_ROWS, False, True, PADDED, PRECISION)
             of_key, of_value = _from_rows(
                 of_key, of_value, key, value, query, gradient, sums + line, products + line, query_at, gradient_at,
-                crossing, whole, length, index, column, log2_scale, width, KEY_ROWS, False, False, PADDED, PRECISION)
+                crossing, whole, length, index - behind, column, log2_scale, width, KEY_ROWS, False, False, PADDED, PRECISION)
             of_key, of_value = _from_rows(
                 of_key, of_value, key, value, query, gradient, sums + line, products + line, query_at, gradient_at,
-                whole, length, length, index, column, log2_scale, width, KEY_ROWS, True, CAUSAL, PADDED, PRECISION)
+                whole, length, length, index - behind, column, log2_scale, width, KEY_ROWS, True, CAUSAL, PADDED, PRECISION)
         kept = (index[:, None] < own) & (column[None, :] < width)
         where = key_gradients + batch * key_gradient_row + of_keys * key_gradient_head
         tl.store(where + index[:, None].to(tl.int64) * key_gradient_at + column[None, :], of_key * scale, mask=kept)
@@ -311,14 +314,14 @@ def _backward(
                 of_query, query, gradient, sum_of_row, product, keys_before, values_before, prefix_key_at, prefix_value_at,
                 whole, before, before, row, column, log2_scale, width, QUERY_COLUMNS, True, False, PADDED, PRECISION)
         keys_here, values_here = keys + batch * key_row + of_keys * key_head, values + batch * value_row + of_keys * value_head
-        whole = first if CAUSAL else own // QUERY_COLUMNS * QUERY_COLUMNS
-        after = tl.minimum(first + QUERY_ROWS, own) if CAUSAL else own
+        whole = (first + behind) // QUERY_COLUMNS * QUERY_COLUMNS if CAUSAL else own // QUERY_COLUMNS * QUERY_COLUMNS
+        after = tl.minimum(first + QUERY_ROWS + behind, own) if CAUSAL else own
         of_query = _from_columns(
             of_query, query, gradient, sum_of_row, product, keys_here, values_here, key_at, value_at,
-            0, whole, own, row, column, log2_scale, width, QUERY_COLUMNS, False, False, PADDED, PRECISION)
+            0, whole, own, row + behind, column, log2_scale, width, QUERY_COLUMNS, False, False, PADDED, PRECISION)
         of_query = _from_columns(
             of_query, query, gradient, sum_of_row, product, keys_here, values_here, key_at, value_at,
-            whole, after, own, row, column, log2_scale, width, QUERY_COLUMNS, True, CAUSAL, PADDED, PRECISION)
+            whole, after, own, row + behind, column, log2_scale, width, QUERY_COLUMNS, True, CAUSAL, PADDED, PRECISION)
         where = query_gradients + batch * query_gradient_row + head * query_gradient_head
         kept = (row[:, None] < length) & (column[None, :] < width)
         tl.store(where + row[:, None].to(tl.int64) * query_gradient_at + column[None, :], of_query * scale, mask=kept)
@@ -409,14 +412,15 @@ def attend(
     *,
     is_causal: bool = True,
 ) -> Tensor:
-    """Return what each column takes from the prefix and from its row up to itself, shape ``[B, T, H, d]``.
+    """Return what each query takes from the prefix and from its row up to itself, shape ``[B, T, H, d]``.
 
-    Gradients reach queries, keys and values; none reaches the prefix.
+    Where there are fewer queries than keys, they are those of the last columns. Gradients reach queries,
+    keys and values; none reaches the prefix.
 
     Args:
         prefix: Keys and values that all rows begin with, shape ``[1, G, P, d]`` each.
         scale: Of the scores; None for one over the root of d.
-        is_causal: False lets every column see its whole row.
+        is_causal: False lets every query see its whole row.
     """
     scale = query_BHTd.shape[-1] ** -0.5 if scale is None else scale
     before = (None, None) if prefix is None else prefix
@@ -448,7 +452,7 @@ class _Attention(torch.autograd.Function):
             mixed_BTHd, gradient_BTHd, products_BHT, *_by_head(mixed_BTHd), *_by_head(gradient_BTHd),
             heads, length, width, _whole(width), 64,
         )  # fmt: skip
-        found = [torch.empty_like(one) for one in (query_BHTd, key_BGTd, value_BGTd)]
+        found = [one.new_empty(one.shape) for one in (query_BHTd, key_BGTd, value_BGTd)]
         own, groups = key_BGTd.shape[2], key_BGTd.shape[1]
         for_keys = triton.cdiv(own, block.columns_for_keys) * batch * groups
         for_queries = triton.cdiv(length, block.rows_for_queries) * batch * heads
