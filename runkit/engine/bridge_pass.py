@@ -17,8 +17,6 @@ from torch import Tensor, nn
 
 from runkit.engine import losses
 from runkit.engine.bridge import DiTBridge
-from runkit.engine.bridge.conditioning import Condition
-from runkit.engine.bridge.flow import SAMPLERS, point_on_path
 from runkit.engine.bridge.scale import Scale
 from runkit.engine.cuda_graph import captured
 from runkit.engine.injection import bridge_precision
@@ -31,19 +29,10 @@ Pass = Callable[..., tuple[Tensor, ...]]
 class BridgePass(nn.Module):
     """Samples soft tokens and, where it is asked to, computes the flow term from the same encoded source."""
 
-    def __init__(
-        self, bridge: DiTBridge, *, steps: int, table_VE: Tensor, shares_first_step: bool = False
-    ) -> None:
-        """Set up the pass.
-
-        Args:
-            shares_first_step: Ask for the velocity at the noise and on the straight path at once, as one
-                batch twice as large; what is left in the last bits differs.
-        """
+    def __init__(self, bridge: DiTBridge, *, steps: int, table_VE: Tensor) -> None:
         super().__init__()
         self.bridge = bridge
         self.steps = steps
-        self._shares_first_step = shares_first_step
         self._table_VE = table_VE
 
     def forward(
@@ -63,11 +52,9 @@ class BridgePass(nn.Module):
         bridge = self.bridge
         with bridge_precision(self._table_VE):
             condition = bridge.condition(states_BNS, keep_BN)
-            if teacher_BKE is None or time_B is None:
-                return (bridge.sample(condition, noise_BKE, steps=self.steps),)
-            if self._shares_first_step and bridge.null is None:
-                return self._both(condition, noise_BKE, teacher_BKE, time_B)
             raw_BKE = bridge.sample(condition, noise_BKE, steps=self.steps)
+            if teacher_BKE is None or time_B is None:
+                return (raw_BKE,)
             if bridge.null is not None and drop_B is not None:
                 condition = bridge.null(condition, drop_B)
             given = condition
@@ -76,23 +63,6 @@ class BridgePass(nn.Module):
                 return bridge.velocity(point_BKE, at_B, given)
 
             return raw_BKE, losses.flow(velocity, noise_BKE, teacher_BKE, time_B)
-
-    def _both(
-        self, condition: Condition, noise_BKE: Tensor, teacher_BKE: Tensor, time_B: Tensor
-    ) -> tuple[Tensor, ...]:
-        bridge = self.bridge
-        twice = Condition(*(None if part is None else torch.cat([part, part]) for part in condition))
-        points_2BKE = torch.cat([noise_BKE, point_on_path(noise_BKE, teacher_BKE, time_B)])
-        times_2B = torch.cat([torch.zeros_like(time_B), time_B])
-        first_BKE, on_path_BKE = bridge.velocity(points_2BKE, times_2B, twice).chunk(2)
-
-        def velocity(point_BKE: Tensor, at_B: Tensor) -> Tensor:
-            if point_BKE is noise_BKE:  # where every sampler begins
-                return first_BKE
-            return bridge.velocity(point_BKE, at_B, condition)
-
-        raw_BKE = SAMPLERS[bridge.method](velocity, noise_BKE, steps=self.steps)
-        return raw_BKE, losses.flow(lambda *_: on_path_BKE, noise_BKE, teacher_BKE, time_B)
 
 
 def recorded(whole: BridgePass, inputs: tuple[Tensor, ...]) -> Pass:
@@ -139,4 +109,4 @@ def _compile(bridge: DiTBridge) -> None:
     """Compile the blocks, once: training and evaluations compute them alike."""
     for block in bridge.blocks:
         if block._compiled_call_impl is None:
-            block.compile()
+            block.compile(dynamic=False)  # batches have two sizes: that of training and that of evaluations

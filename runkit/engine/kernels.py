@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -65,10 +65,12 @@ class Kernels:
         rows: slice | None = None,
         last_B: Tensor | None = None,
         asked_from: int = 0,
+        once: bool = False,
     ) -> Iterator[None]:
         """Let the model's next forward passes stand after *prefix*, and keep what they read in *kept*.
 
         Args:
+            once: No more passes of this kind come, so that compiling one would take longer than it.
             asked_from: The first column whose final hidden state is of use; those before it are not numbers
                 of the model.
         """
@@ -81,10 +83,12 @@ class Kernels:
                 compiled=self.compiled,
             )
         for module in self.last:
-            at = module.__dict__.get(NAME) or Reading()
+            at: Reading = module.__dict__.get(NAME) or Reading()
             module.__dict__[NAME] = at._replace(asked_from=asked_from)
+        plainly = torch.compiler.set_stance("force_eager") if once and self.compiled else nullcontext()
         try:
-            yield
+            with plainly:
+                yield
         finally:
             for module in (*self.attentions, *self.last):
                 module.__dict__[NAME] = Reading(compiled=self.compiled)
@@ -139,20 +143,24 @@ def _layers(base: nn.Module, count: int) -> nn.ModuleList | None:
 
 
 def _told_what_is_asked(layer: nn.Module) -> list[nn.Module]:
-    """Let the MLP of *layer* compute only columns that are asked for; return it, if it is a plain one."""
+    """Let the parts of *layer* that look at one column at a time compute only what is asked for; return them."""
+    attention = next(one for one in layer.modules() if _is_attention(one))
     mlp = getattr(layer, "mlp", None)
-    if not isinstance(mlp, nn.Module) or not type(mlp).__name__.endswith("MLP"):
-        return []
-    whole = mlp.forward
+    parts = [mlp] if type(mlp).__name__.endswith("MLP") else []  # others route, or return more than a tensor
+    parts += [getattr(attention, name, None) for name in ("q_proj", "o_proj")]
+    return [_tells_what_is_asked(part) for part in parts if isinstance(part, nn.Module)]
+
+
+def _tells_what_is_asked(part: nn.Module) -> nn.Module:
+    whole = part.forward
 
     def forward(hidden_BTE: Tensor) -> Tensor:
-        first: int = mlp.__dict__[NAME].asked_from
-        if first == 0:
-            return cast("Tensor", whole(hidden_BTE))
-        return functional.pad(whole(hidden_BTE[:, first:]), (0, 0, first, 0))
+        first: int = part.__dict__[NAME].asked_from
+        said: Tensor = whole(hidden_BTE[:, first:])
+        return functional.pad(said, (0, 0, first, 0)) if first else said
 
-    mlp.forward = forward
-    return [mlp]
+    part.forward = forward
+    return part
 
 
 def _is_of_another_kind(model: Any) -> bool:

@@ -132,20 +132,20 @@ class FrozenModel:
         self, kernels: Kernels, token_ids: Sequence[int]
     ) -> tuple[tuple[Tensor, Tensor], ...]:
         kept = allocate(self.model.config, 1, len(token_ids), self.embedding_table)
-        with torch.no_grad(), kernels.reading(kept=kept, rows=slice(0, 1)):
+        with torch.no_grad(), kernels.reading(kept=kept, rows=slice(0, 1), once=True):
             self.model.base_model(input_ids=torch.tensor([token_ids], device=self.device), use_cache=False)
         return tuple(kept)
 
     @contextmanager
     def _standing_after(
-        self, prefix: Prefix | None, batch: int, *, asked_from: int = 0
+        self, prefix: Prefix | None, batch: int, *, asked_from: int = 0, once: bool = False
     ) -> Iterator[dict[str, Any]]:
         """Give what a forward pass of *batch* rows needs to stand after *prefix*."""
         if self.kernels is None:
             yield _remembered(prefix, batch)
             return
         layers = None if prefix is None else prefix.layers
-        with self.kernels.reading(layers, asked_from=asked_from):
+        with self.kernels.reading(layers, asked_from=asked_from, once=once):
             yield {"use_cache": False}
 
     def hidden_states(
@@ -161,7 +161,7 @@ class FrozenModel:
         """
         built = build_sequences(texts, num_slots=0, special=self.special, start=length_of(prefix))
         at = {} if prefix is None else {"position_ids": sent(built.position_ids_BT, self.device)}
-        with torch.no_grad(), self._standing_after(prefix, len(texts)) as remembered:
+        with torch.no_grad(), self._standing_after(prefix, len(texts), once=True) as remembered:
             seen = self.model.base_model(
                 input_ids=sent(built.token_ids_BT, self.device), output_hidden_states=True, **at, **remembered
             )

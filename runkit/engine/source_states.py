@@ -17,7 +17,7 @@ from torch import Tensor
 
 from runkit.engine.content_cache import cached_tensors, digest_of_tokens, identity_of
 from runkit.engine.pair import FrozenModel, Prefix, States
-from runkit.engine.staging import HOST
+from runkit.engine.staging import HOST, fetched
 from runkit.engine.world import SOLO, World
 
 _FORMAT = 1
@@ -32,7 +32,7 @@ class StagedStates:
 
     def on(self, device: torch.device) -> States:
         """Wait for the states and return them on *device*, to which they may still be on the way."""
-        return States(*(one.to(device, non_blocking=True) for one in self.gathered.result()))
+        return States(*(fetched(one, device) for one in self.gathered.result()))
 
 
 @dataclass(frozen=True)

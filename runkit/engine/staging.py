@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -24,7 +25,24 @@ class Staged:
         """Wait for the rows and return them on *device*, to which they may still be on the way."""
         for one in self.filled:
             one.result()
-        return self.rows.to(device, non_blocking=True)
+        return fetched(self.rows, device)
+
+
+def fetched(pinned: Tensor, device: torch.device) -> Tensor:
+    """Return *pinned* on *device*; a GPU fetches it beside what it computes, and waits before it is read."""
+    if device.type != "cuda":
+        return pinned.to(device)
+    beside, here = _stream_of_copies(device), torch.cuda.current_stream(device)
+    with torch.cuda.stream(beside):
+        copied = pinned.to(device, non_blocking=True)
+    here.wait_stream(beside)
+    copied.record_stream(here)
+    return copied
+
+
+@lru_cache
+def _stream_of_copies(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def sent(host: Tensor, device: torch.device) -> Tensor:

@@ -326,14 +326,10 @@ class Trainer:
             inputs += () if bridge.null is None else (self._drops(rows, draw),)
         shapes = tuple(one.shape for one in inputs)
         if shapes not in state.passes:
-            is_fast = self.runs_ahead and self.target.kernels is not None
-            whole = BridgePass(
-                bridge,
-                steps=self.sampler_steps,
-                table_VE=self.target.embedding_table,
-                shares_first_step=is_fast,
-            )
-            is_recorded = is_fast and not state.passes  # a recording keeps its memory
+            whole = BridgePass(bridge, steps=self.sampler_steps, table_VE=self.target.embedding_table)
+            is_recorded = (
+                self.runs_ahead and self.target.kernels is not None and not state.passes
+            )  # a recording keeps its memory
             state.passes[shapes] = recorded(whole, inputs) if is_recorded else whole
         return state.passes[shapes](*inputs)
 

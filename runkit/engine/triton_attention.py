@@ -58,12 +58,12 @@ class Sizes(NamedTuple):
 
 def sizes(width: int, dtype: torch.dtype) -> Sizes:
     """Return the blocks for heads of *width*, found by measurement on an H200 for bf16 and 64 or 128."""
-    bytes_of_row = _whole(width) * dtype.itemsize
-    if bytes_of_row <= 128:
-        return Sizes(Blocks(128, 64, 4, 3), BackwardBlocks(64, 128, 128, 64, 8, 2), Blocks(16, 64, 4, 3))
-    if bytes_of_row <= 256:
-        return Sizes(Blocks(128, 64, 8, 3), BackwardBlocks(64, 128, 128, 64, 8, 2), Blocks(16, 64, 4, 3))
-    return Sizes(Blocks(32, 32, 4, 1), BackwardBlocks(32, 32, 32, 32, 4, 1), Blocks(16, 32, 4, 1))
+    if dtype == torch.float32 or width > 128:
+        return Sizes(Blocks(32, 32, 4, 1), BackwardBlocks(32, 32, 32, 32, 4, 1), Blocks(16, 32, 4, 1))
+    newest = Blocks(16, 32, 2, 4)
+    if width <= 64:
+        return Sizes(Blocks(128, 128, 4, 2), BackwardBlocks(64, 128, 128, 64, 8, 2), newest)
+    return Sizes(Blocks(128, 128, 8, 2), BackwardBlocks(32, 64, 64, 64, 4, 2), newest)
 
 
 @triton.jit
@@ -104,7 +104,7 @@ def _attend_to(
     return mixed, top, total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["length", "own", "before"])
 def _forward(
     queries, keys, values, prefix_keys, prefix_values, mixed, sums,
     query_row, query_head, query_at, key_row, key_head, key_at, value_row, value_head, value_at,
@@ -156,7 +156,7 @@ def _forward(
     tl.store(sums + (batch * heads + head) * length + row, top + tl.log2(total), mask=row < length)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["length"])
 def _products(
     mixed, gradients, products, mixed_row, mixed_head, mixed_at, gradient_row, gradient_head, gradient_at,
     heads, length, width: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
@@ -236,7 +236,7 @@ def _from_columns(
     return query_gradient
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["length", "own", "before", "for_keys"])
 def _backward(
     queries, keys, values, prefix_keys, prefix_values, gradients, sums, products,
     query_gradients, key_gradients, value_gradients,
@@ -328,7 +328,7 @@ def _backward(
     # fmt: on
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["part"])
 def _newest(
     queries, keys, values, last, mixed, sums,
     query_row, query_head, key_row, key_head, key_at, value_row, value_head, value_at,
@@ -375,7 +375,7 @@ def _newest(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["before", "parts", "batches"])
 def _joined(
     mixed, sums, prefix_mixed, prefix_sums, joined, heads, group, parts, batches, before,
     width: tl.constexpr, WIDTH: tl.constexpr,
