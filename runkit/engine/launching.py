@@ -39,6 +39,8 @@ def launch(arguments: Sequence[str], *, num_processes: int) -> LaunchEnd:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does; compute.threads decides later
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    # a process that ends with an error leaves its group as it is, of which NCCL would warn below our one line
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     with tempfile.TemporaryDirectory() as folder:
         settings = LaunchConfig(
             min_nodes=1,
@@ -75,10 +77,16 @@ def first_end(failures: Mapping[int, Failure]) -> LaunchEnd:
     """Return the end that explains the others: the first killed process, else the lowest rank with a cause.
 
     Processes that lost another one name its rank and its cause, so that any word explains. One that waits for
-    a GPU cannot hear that it should end, and is killed after the one it waits for.
+    a GPU cannot hear that it should end, and is killed after the one it waits for; or NCCL notices the loss
+    and aborts it, perhaps in the same second.
     """
     asked_to_end = {-signal.SIGTERM, -signal.SIGINT}
-    for rank, failure in sorted(failures.items(), key=lambda one: (one[1].noticed_at, one[0])):
+
+    def order(one: tuple[int, Failure]) -> tuple[bool, int, int]:
+        rank, failure = one
+        return failure.exit_code == -signal.SIGABRT, failure.noticed_at, rank
+
+    for rank, failure in sorted(failures.items(), key=order):
         if failure.exit_code < 0 and failure.exit_code not in asked_to_end and not failure.cause:
             return LaunchEnd("failed", rank, f"ended by {_signal_name(-failure.exit_code)}", is_killed=True)
     for rank, failure in sorted(failures.items()):

@@ -184,16 +184,20 @@ class _At:
 def _ending_logged(files: RunFiles, at: _At, world: World) -> Iterator[None]:
     """Let an interruption or an error be the log's last line, if the disk still takes one.
 
-    When one process ends, its launcher asks the others to end; that is no interruption.
+    When one process ends, its launcher asks the others to end; that is no interruption. A GPU that waits
+    for a process that is gone may also fail in words of its own; those are not the cause.
     """
     try:
         yield
-    except KeyboardInterrupt as interrupt:
+    except (KeyboardInterrupt, RuntimeError) as consequence:
         elsewhere = world.end_elsewhere()
         if isinstance(elsewhere, ProcessLost):
             log_end(files, f"[Crash] {elsewhere}")
-            raise elsewhere from interrupt
-        log_end(files, f"[Interrupted] at step {at.step}")
+            raise elsewhere from consequence
+        if isinstance(consequence, RuntimeError):
+            log_end(files, f"[Crash] {cause_of(consequence)}")
+        else:
+            log_end(files, f"[Interrupted] at step {at.step}")
         raise
     except Exception as error:
         log_end(files, f"[Crash] {cause_of(error)}")

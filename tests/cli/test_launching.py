@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,8 @@ from runkit.archive.workspace import Workspace
 from runkit.records.capture import RunCapture
 from runkit.records.manifest import RankDevice
 from runkit.workflows.preserve import PreserveRequest, preserve
-from tests.cli.test_stopping import SETTINGS, started, stopped, whole
+from tests.cli.test_stopping import SETTINGS, stopped, whole
+from tests.processes import pid_of, started, wait_for
 
 __all__ = ["whole"]
 CPUS = tuple(
@@ -45,25 +45,6 @@ def assert_as_whole(run: Path, whole: Path) -> None:
     assert dumps(run) == dumps(whole)
     assert log_lines(run) == log_lines(whole)
     assert losses(run) == pytest.approx(losses(whole), rel=1e-6)
-
-
-def pid_of(rank: int, run_id: str) -> int:
-    """The process of *rank*, found by what the launcher told it."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            told = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if run_id.encode() in words and f"RANK={rank}".encode() in told:
-            return int(folder.name)
-    raise AssertionError(f"there is no process of rank {rank}")
-
-
-def wait_for(process: subprocess.Popen[str], log: Path, text: str) -> None:
-    while text not in (log.read_text() if log.is_file() else ""):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from runkit.ingest.readers import ingest
 from runkit.records.capture import RunCapture
 from runkit.workflows.run import runs_in
 from runkit.workflows.train import TrainRequest, resume, train
+from tests.processes import started
 
 SHORT = (
     "train.steps=20",
@@ -32,21 +31,6 @@ SHORT = (
 )
 QUIET = LinesReporter(lambda _line: None)
 SETTINGS = [word for setting in SHORT for word in ("--set", setting)]
-
-
-def started(workspace: Workspace, *arguments: str, file_size: int | None = None) -> subprocess.Popen[str]:
-    def limit() -> None:
-        if file_size is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "runkit", *arguments],
-        cwd=workspace.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=limit,
-    )
 
 
 def stopped(process: subprocess.Popen[str], log: Path, text: str, number: int) -> tuple[int, str]:

@@ -11,8 +11,19 @@ from runkit.engine.launched import launched, tell_launcher
 from runkit.engine.preparation import prepare
 from runkit.engine.reporter import SilentReporter
 from runkit.engine.run_files import RunFiles
-from runkit.engine.train_run import _At, _Run, train
+from runkit.engine.train_run import _At, _ending_logged, _Run, fixed_arithmetic, train
 from runkit.engine.world import joined
+
+
+class Breaking(SilentReporter):
+    """Makes numbers infinite after a step, as hardware that fails does."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def step(self, step, loss):
+        if step == 3:
+            self.numbers.fill_(float("inf"))
 
 
 class Failing(SilentReporter):
@@ -39,6 +50,9 @@ def train_all(folder, configurations, world):
         )
         everywhere = world.gathered(result)
         assert everywhere == [result] * world.size
+    held = world.gathered([torch.cuda.max_memory_allocated(gpu) for gpu in range(torch.cuda.device_count())])
+    if world.is_main:
+        (folder / "memory_of_ranks.json").write_text(json.dumps(held))
 
 
 def fail_in_rank_1(folder, configurations, world):
@@ -51,6 +65,17 @@ def fail_in_rank_1(folder, configurations, world):
         run_id="failing",
         world=world,
     )
+
+
+def break_states_of_rank_1(folder, configurations, world):
+    ((preset, overrides),) = configurations
+    config = with_overrides(load_preset(preset), overrides)
+    files, at = RunFiles(folder, is_writer=world.is_main), _At()
+    with fixed_arithmetic(config.compute.threads), _ending_logged(files, at, world):
+        prepared = prepare(config, cache_dir=folder / "cache", note=lambda _line: None, world=world)
+        mine = prepared.trainer.pool.states.tokens_TS
+        run = _Run(config, files, Breaking(mine) if world.rank == 1 else SilentReporter(), prepared, at)
+        run.to_the_end(run.begun())
 
 
 def let_bridges_differ(folder, configurations, world):

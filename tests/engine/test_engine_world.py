@@ -1,6 +1,8 @@
 """Several processes or passes train the run that one process trains in one pass."""
 
 import json
+import os
+import platform
 import subprocess
 import sys
 
@@ -15,8 +17,10 @@ from runkit.engine.config import TrainConfig, digest, load_preset, with_override
 from runkit.engine.launched import Launched, assert_shareable, launched
 from runkit.engine.launching import Failure, LaunchEnd, first_end, launch
 from runkit.engine.preparation import new_bridge, prepare
-from runkit.engine.world import SOLO, World
-from runkit.errors import RecordInvalid, UsageError
+from runkit.engine.run_files import RunFiles
+from runkit.engine.train_run import _At, _ending_logged
+from runkit.engine.world import SOLO, Peer, World
+from runkit.errors import ProcessLost, RecordInvalid, UsageError
 from tests.engine.conftest import SHORT, trained
 from tests.engine.test_engine_train_run import log_of, rows_of
 
@@ -147,6 +151,23 @@ def test_the_cause_of_another_process_is_the_last_line_of_the_log(tmp_path):
     assert log_of(tmp_path)[-1] == "[Crash] rank 1: MemoryError: out of cheese"
 
 
+def test_an_error_of_a_device_after_a_process_was_lost_is_not_the_cause(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    peers = (Peer(0, platform.node(), os.getpid()), Peer(1, platform.node(), gone.pid))
+    (tmp_path / "with").mkdir()
+    (tmp_path / "alone").mkdir()
+    with (
+        pytest.raises(ProcessLost, match=r"^rank 1 died without a word, as a killed process does$"),
+        _ending_logged(RunFiles(tmp_path / "with"), _At(), World(rank=0, size=2, peers=peers)),
+    ):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+    assert log_of(tmp_path / "with") == ["[Crash] rank 1 died without a word, as a killed process does"]
+    with pytest.raises(RuntimeError), _ending_logged(RunFiles(tmp_path / "alone"), _At(), SOLO):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+    assert log_of(tmp_path / "alone") == ["[Crash] RuntimeError: CUDA error: unspecified launch failure"]
+
+
 def test_bridges_that_drift_apart_are_found(tmp_path):
     end = together("let_bridges_differ", tmp_path, ("pocket", list(SHORT)))
     assert (end.kind, end.cause) == ("failed", "rank 1: its bridge differs from that of rank 0 at step 0")
@@ -206,6 +227,9 @@ def test_a_killed_process_explains_the_others_and_else_the_first_word_does():
     assert first_end({0: said, 1: killed}) == LaunchEnd("failed", 1, "ended by SIGKILL", is_killed=True)
     waiting = {0: Failure(-9, "", noticed_at=31), 1: Failure(-9, "", noticed_at=1)}
     assert first_end(waiting) == LaunchEnd("failed", 1, "ended by SIGKILL", is_killed=True)
+    aborted = {0: Failure(-6, "", noticed_at=1), 1: Failure(-9, "", noticed_at=1)}
+    assert first_end(aborted) == LaunchEnd("failed", 1, "ended by SIGKILL", is_killed=True)
+    assert first_end({0: Failure(-6, "")}) == LaunchEnd("failed", 0, "ended by SIGABRT", is_killed=True)
     assert first_end({0: asked, 1: Failure(2, "RuntimeError: no")}).cause == "RuntimeError: no"
     assert first_end({0: asked, 1: Failure(1, "")}).rank == 0
     assert first_end({1: Failure(1, "")}).cause == "ended with exit status 1 without a word"
