@@ -60,9 +60,20 @@ def spared(free_bytes: int) -> int:
     return SPARED_BYTES + round(SPARED_FRACTION * free_bytes)
 
 
+def with_text(load: Workload) -> Workload:
+    """Return *load* as if the target read question and examples beside its soft tokens.
+
+    A run with soft tokens alone could take more rows than the run with text that it is compared with; then
+    two things would differ between them.
+    """
+    sizes = load.evaluation
+    more = sizes._replace(text=max(sizes.text, sizes.alone), reads_examples=True)
+    return load._replace(evaluation=more)
+
+
 def device_bytes(source: ModelShape, target: ModelShape, load: Workload, *, rows: int) -> int:
-    """Return what a run keeps on its GPU at most, beside the weights, with evaluations of *rows*."""
-    needed = run_bytes(source, target, load._replace(eval_batch=rows))
+    """Return what a run :func:`with_text` keeps on its GPU beside the weights, with evaluations of *rows*."""
+    needed = run_bytes(source, target, with_text(load)._replace(eval_batch=rows))
     del needed["source states"]  # they wait on the host
     return total_bytes(needed)
 
@@ -92,7 +103,7 @@ def rows_for_device(
 
 def agreed(each: Sequence[Sized]) -> Sized:
     """Return what all processes take: the smallest of what *each* could, of the one with the least memory."""
-    return min(each, key=lambda one: (one.rows, one.free_bytes))
+    return min(each, key=lambda one: (one.rows, one.free_bytes, one.needed_bytes))
 
 
 def why_for_device(sized: Sized, *, items: int, processes: int) -> str:
@@ -120,7 +131,7 @@ def rows_for_cpu(source: ModelShape, target: ModelShape, load: Workload, *, item
     """
 
     def needed(rows: int) -> int:
-        parts = evaluation_bytes(source, target, load._replace(eval_batch=rows))
+        parts = evaluation_bytes(source, target, with_text(load)._replace(eval_batch=rows))
         return max(size for part, size in parts.items() if part != "states")
 
     rungs = [rows for rows in ladder(items) if rows <= CPU_ROWS]

@@ -25,7 +25,8 @@ SAMPLED_ROWS = 8
 """How evaluations on a GPU go about their memory: prompts are read in parts of about so many tokens, keys and
 values have a multiple of so many columns, and a bridge samples so many rows at a time."""
 STATES_ROWS = 256
-"""The most questions that the source reads at once."""
+TEACHER_ROWS = 128
+"""The most questions that the source reads at once, and the most that the teacher of KL is asked about."""
 TEACHER_POSITIONS = 20
 """Of each answer, at which the teacher of KL is asked."""
 _SAMPLER_VALUES = 6
@@ -167,8 +168,9 @@ def evaluation_bytes(source: ModelShape, target: ModelShape, load: Workload) -> 
         scores = (1 if in_parts else rows) * sizes.slots * target.vocabulary * _FP32
         parts["spelling"] = sampler + 2 * _FP32 * target.vocabulary * target.width + scores
     if sizes.taught:
-        positions = rows * TEACHER_POSITIONS * target.vocabulary * (target.value_bytes + 2 * _FP32)
-        parts["teacher"] = positions + _block_bytes(target, rows, tokens=sizes.taught, examples=examples)
+        asked = min(rows, TEACHER_ROWS)
+        scores = asked * TEACHER_POSITIONS * target.vocabulary * (target.value_bytes + 2 * _FP32)
+        parts["teacher"] = scores + _block_bytes(target, asked, tokens=sizes.taught, examples=examples)
     return parts
 
 

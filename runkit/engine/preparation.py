@@ -26,7 +26,7 @@ from runkit.engine.evaluate import BridgeInputs, Scored, bridged_generations, sc
 from runkit.engine.evaluation_rows import agreed, rows_for_cpu, rows_for_device, why_for_cpu, why_for_device
 from runkit.engine.injection import Span
 from runkit.engine.launched import Launched
-from runkit.engine.limits import STATES_ROWS
+from runkit.engine.limits import STATES_ROWS, TEACHER_ROWS
 from runkit.engine.memory import enough_memory
 from runkit.engine.origin import EMBEDDED
 from runkit.engine.pair import (
@@ -658,7 +658,7 @@ class _Builder:
                     [target.encode(opening + item.question + instruction) for item in items],
                     answers,
                     prefix=self.target_prefix,
-                    batch_size=self.config.eval.rows,
+                    batch_size=min(TEACHER_ROWS, self.config.eval.rows),
                     threads=self.config.compute.threads,
                     cache_dir=self.cache_dir,
                     note=self.note,
