@@ -33,6 +33,9 @@ from runkit.errors import RecordInvalid, StorageFailed, UnknownName, UsageError
 from runkit.records.schema import Setting
 
 Flat = dict[str, Setting]
+AUTO: Literal["auto"] = "auto"
+EVALUATION_ROWS = "eval.batch_size"
+"""A key that the engine chooses where it says :data:`AUTO`; a run records what was chosen as effective."""
 
 _Positive = Annotated[int, Field(ge=1)]
 _Count = Annotated[int, Field(ge=0)]
@@ -233,11 +236,28 @@ class EvalConfig(_Section):
     """Problems held out from training on which the best checkpoint is selected."""
     test_items: _Positive = 500
     """Problems of the final evaluation; never used for a choice."""
-    batch_size: _Positive = 128
+    batch_size: _Positive | Literal["auto"] = 128
+    """``auto`` is the largest of a few numbers whose estimate fits the free memory of the GPU, and on the CPU
+    what models and problems alone decide. It is chosen once: the run records the number, and whatever goes on
+    with the run takes it from there, because in bf16 results depend on it."""
     batches: Literal["one_length", "padded"] = "one_length"
     """What a batch holds: prompts of one length, or prompts of any length padded on the right. With questions
     of many lengths, as in ``gsm8k``, batches of one length are nearly empty and slow."""
     max_new_tokens: _Positive = 28
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _a_number_or_auto(cls, rows: object) -> object:
+        is_number = isinstance(rows, int) and not isinstance(rows, bool)
+        if rows == AUTO or (is_number and rows >= 1):  # type: ignore[operator]
+            return rows
+        raise _unfit(f"a whole number of at least 1, or {AUTO!r}", repr(rows))
+
+    @property
+    def rows(self) -> int:
+        """:attr:`batch_size`, once it is a number."""
+        assert self.batch_size != AUTO, "chosen before anything is evaluated"
+        return self.batch_size
 
 
 class ComputeConfig(_Section):
@@ -421,6 +441,11 @@ def resolved(config: TrainConfig, written: Mapping[str, Any]) -> Resolved:
         return Resolved(config, {}, explained)
     chosen = with_overrides(config, ["prompt.mode=soft_only"])
     return Resolved(chosen, {"prompt.mode": _SOFT_ONLY_CHOSEN}, explained)
+
+
+def with_evaluation_rows(config: TrainConfig, rows: int) -> TrainConfig:
+    """Return *config* with *rows* as its evaluations' batch."""
+    return with_overrides(config, [f"{EVALUATION_ROWS}={rows}"])
 
 
 def written_by(

@@ -212,12 +212,16 @@ def read_generations(
     spelled: list[Generation] = []
     rows = range(len(inputs.target_texts))
     with evaluation_mode(bridge), torch.no_grad():
-        for first in rows[::batch_size]:
-            batch = rows[first : first + batch_size]
+        at_once = batch_size if target.device.type == "cpu" else _ROWS_AT_ONCE
+        for first in rows[::at_once]:
+            batch = rows[first : first + at_once]
             states = pick(inputs.states, batch, device=target.device)
             with bridge_precision(target.embedding_table):
                 soft_BKE = raw_slots(bridge, states, inputs.noise_IKE, batch, steps=steps).float()
-            ids_BK = (functional.normalize(soft_BKE, dim=-1) @ unit_VE.T).argmax(dim=-1).tolist()
+            unit_BKE = functional.normalize(soft_BKE, dim=-1)
+            # on a GPU row by row: scores for a real vocabulary are a gigabyte a row
+            parts = [unit_BKE] if target.device.type == "cpu" else torch.split(unit_BKE, 1)
+            ids_BK = torch.cat([(part @ unit_VE.T).argmax(dim=-1) for part in parts]).tolist()
             spelled += [_until_end(ids, target.special.eos) for ids in ids_BK]
     return spelled
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from runkit.engine.baselines import cached_alone
 from runkit.engine.bridge import Adapter, Bridge, Dimensions, DiTBridge, LinearBridge, Resampler, SourceAlign
 from runkit.engine.bridge.align import LinearMap, fit_procrustes, fit_ridge, identity_map, normalised
 from runkit.engine.bridge.scale import Scale, median_row_rms
-from runkit.engine.config import TrainConfig
+from runkit.engine.config import AUTO, EVALUATION_ROWS, TrainConfig, effective, with_evaluation_rows
 from runkit.engine.evaluate import BridgeInputs, Scored, bridged_generations, score
+from runkit.engine.evaluation_rows import agreed, rows_for_cpu, rows_for_device, why_for_cpu, why_for_device
 from runkit.engine.injection import Span
 from runkit.engine.launched import Launched
+from runkit.engine.limits import STATES_ROWS, TEACHER_ROWS
 from runkit.engine.memory import enough_memory
 from runkit.engine.origin import EMBEDDED
 from runkit.engine.pair import (
@@ -46,7 +48,6 @@ from runkit.engine.trainer import Schedule, Trainer, TrainingPool, Weights
 from runkit.engine.world import SOLO, World
 from runkit.errors import TrainingStopped, UsageError
 
-_STATES_BATCH = 256
 _ALIGN_QUESTIONS = 512
 """Training questions that a map of source states is fitted to; some 10,000 paired tokens."""
 
@@ -68,6 +69,8 @@ class Measured:
 class Prepared:
     """The fixed part of a run."""
 
+    config: TrainConfig
+    """What it was prepared for, with no number left to be chosen."""
     task: Task
     source: FrozenModel
     target: FrozenModel
@@ -97,25 +100,62 @@ def prepare(
 
     Raises:
         UnknownName: The task or a model does not exist.
-        TrainingStopped: A model cannot be bridged.
+        TrainingStopped: A model cannot be bridged, or the run does not fit.
         StorageFailed: The cache cannot be written.
+    """
+    return fit(config, cache_dir=cache_dir, note=note, world=world).prepared()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A loaded pair and problems that fit context and memory; nothing was generated yet."""
+
+    config: TrainConfig
+    """With no number left to be chosen."""
+    automatic: Mapping[str, str]
+    """Keys that were chosen here, each with the value and the reason."""
+    builder: _Builder
+
+    def prepared(self) -> Prepared:
+        """Do what :func:`prepare` has left to do; errors as there."""
+        config, builder = self.config, self.builder
+        scale = Scale(median_row_rms(builder.target.embedding_table), method=config.bridge.rms)
+        trainer = builder.trainer(scale)
+        return Prepared(
+            config=config,
+            task=builder.task,
+            source=builder.source,
+            target=builder.target,
+            wording=builder.wording,
+            scale=scale,
+            dev=builder.measured("dev", config.eval.dev_items),
+            test=builder.measured("test", config.eval.test_items),
+            trainer=trainer,
+            source_map=builder.source_map(trainer.pool.states, scale),
+        )
+
+
+def fit(
+    config: TrainConfig, *, cache_dir: Path, note: Callable[[str], object], world: World = SOLO
+) -> Fitted:
+    """Load the pair and the problems, choose how many rows evaluations take if *config* says ``auto``, and
+    refuse what does not fit.
+
+    Several processes choose the same number, the smallest of what each can take.
+
+    Raises:
+        UnknownName: The task or a model does not exist.
+        TrainingStopped: A model cannot be bridged, or the run does not fit.
     """
     task = load_task(**config.task.model_dump(exclude={"seed"}))
     builder = _Builder(config, task, *_load_pair(config, world), cache_dir, note, world)
-    builder.check_limits()
-    scale = Scale(median_row_rms(builder.target.embedding_table), method=config.bridge.rms)
-    trainer = builder.trainer(scale)
-    return Prepared(
-        task=builder.task,
-        source=builder.source,
-        target=builder.target,
-        wording=builder.wording,
-        scale=scale,
-        dev=builder.measured("dev", config.eval.dev_items),
-        test=builder.measured("test", config.eval.test_items),
-        trainer=trainer,
-        source_map=builder.source_map(trainer.pool.states, scale),
-    )
+    load, automatic = builder.workload(), {}
+    if config.eval.batch_size == AUTO:
+        rows, why = builder.chosen_rows(load)
+        config = with_evaluation_rows(config, rows)
+        automatic[EVALUATION_ROWS] = f"{rows}, {why}"
+    builder.refuse_what_does_not_fit(load._replace(eval_batch=config.eval.rows))
+    return Fitted(config, automatic, replace(builder, config=config))
 
 
 def gpu_of(config: TrainConfig, place: Launched) -> str | None:
@@ -212,14 +252,30 @@ def _load_pair(config: TrainConfig, world: World) -> tuple[FrozenModel, FrozenMo
 
 
 def _check_memory(
-    needed: Mapping[str, int], place: torch.device, world: World, *, eval_batch: int | None = None
+    needed: Mapping[str, int],
+    place: torch.device,
+    world: World,
+    *,
+    rows_that_fit: Callable[[int], int] = lambda _free_bytes: 0,
 ) -> None:
-    """Refuse what does not fit; the processes of a node share its memory, each has a GPU of its own."""
-    free = available_bytes(place)
+    """Refuse what does not fit."""
+    free = _free_bytes(place, world)
     if free is not None:
-        free //= world.local_size if place.type == "cpu" else 1
-        where = f"this machine's {place.type}"
-        limits.refuse_what_does_not_fit(needed, available_bytes=free, where=where, eval_batch=eval_batch)
+        where, rows = _where(place), rows_that_fit(free)
+        limits.refuse_what_does_not_fit(needed, available_bytes=free, where=where, rows_that_fit=rows)
+
+
+def _free_bytes(place: torch.device, world: World) -> int | None:
+    """Return what this process can have: those of a node share its memory, each has a GPU of its own."""
+    free = available_bytes(place)
+    if free is None or place.type == "cpu":
+        return None if free is None else free // world.local_size
+    kept = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)  # for this process alone
+    return free + kept
+
+
+def _where(place: torch.device) -> str:
+    return f"this machine's {place.type}"
 
 
 def bridged(
@@ -231,6 +287,8 @@ def bridged(
     states_from: Sequence[int] | None = None,
 ) -> list[Generation]:
     """Return what the bridged target writes for *inputs*, as *config* says that evaluations are made."""
+    if prepared.target.device.type == "cuda":  # while a step is recorded, what training left cannot be freed
+        torch.cuda.empty_cache()
     with enough_memory("evaluation", doing="an evaluation"):
         return bridged_generations(
             bridge,
@@ -239,7 +297,7 @@ def bridged(
             states_from=states_from,
             steps=config.sampler.eval_steps,
             scale=prepared.scale,
-            batch_size=config.eval.batch_size,
+            batch_size=config.eval.rows,
             max_new_tokens=config.eval.max_new_tokens,
             padded=config.eval.batches == "padded",
             stops=prepared.task.stops,
@@ -282,8 +340,12 @@ class _Builder:
         """Return the number of tokens before a row's own, without reading them."""
         return 1 + len(frozen.encode(self.wording.prefix))
 
-    def check_limits(self) -> None:
-        """Refuse the run when a sequence is longer than a context or the memory is too small."""
+    def workload(self) -> limits.Workload:
+        """Return the sizes of the run, for one evaluated row where their number is to be chosen.
+
+        Raises:
+            TrainingStopped: A sequence is longer than a context.
+        """
         config = self.config
         train = self.items("train", config.train.pool_items)
         measured = [
@@ -301,32 +363,99 @@ class _Builder:
             parts = {"begin or examples": examples, "soft": soft, "prompt": text, **tail}
             limits.refuse_what_is_too_long(self.target.name, context=self.target.context, parts=parts)
         alone = [self.wording.opening + item.question + config.prompt.instruction for item in measured]
-        for frozen in (self.source, self.target):
-            prompt = max(len(frozen.encode(text)) for text in alone)
+        prompts = [max(len(frozen.encode(text)) for text in alone) for frozen in (self.source, self.target)]
+        for frozen, prompt in zip((self.source, self.target), prompts, strict=True):
             parts = {"begin or examples": self.prefix_length(frozen), "prompt": prompt, "new": new}
             limits.refuse_what_is_too_long(frozen.name, context=frozen.context, parts=parts)
         opening = self.wording.opening
-        num_states = sum(1 + len(self.source.encode(opening + item.question)) for item in [*train, *measured])
-        shapes, tapped = (shape_of(self.source.model), shape_of(self.target.model)), len(self.layers)
-        load = limits.Workload(
+        states = [1 + len(self.source.encode(opening + item.question)) for item in [*train, *measured]]
+        tapped, bridge, in_place = len(self.layers), config.bridge, self._computes_in_place()
+        source, target = self.shapes
+        has_slots, is_sampled = config.prompt.injection == "prepend", bridge.kind == "dit"
+        return limits.Workload(
             bridge_parameters=num_bridge_parameters(
-                config, source_width=tapped * shapes[0].width, target_width=shapes[1].width
+                config, source_width=tapped * source.width, target_width=target.width
             ),
-            num_states=num_states,
+            num_states=sum(states),
             tapped_layers=tapped,
             prefix_positions=max(map(self.prefix_length, (self.source, self.target))),
             train_batch=config.train.batch_size
             // (self.world.size * config.compute.gradient_accumulation_steps),
             train_positions=soft + rows["train"] + answers,
             train_answers=answers,
-            eval_batch=config.eval.batch_size,
-            eval_positions=soft + rows["eval"] + new,
-            prefix_is_shared=self.target.kernels is not None and self.source.kernels is not None,
+            eval_batch=1 if config.eval.batch_size == AUTO else config.eval.rows,
+            evaluation=limits.Evaluation(
+                slots=soft if has_slots else 0,
+                text=1 + rows["eval"],
+                alone=1 + max(prompts),
+                question=max(states),
+                new=new,
+                bridge_width=bridge.width,
+                reads_examples=config.prompt.mode == "soft_plus_text",
+                on_gpu=self.target.device.type != "cpu",
+                in_place=in_place,
+                spells=effective(config).get("loss.teacher") == "answer",
+                taught=self._taught(train, answers) if config.loss.kl_weight > 0 else 0,
+            ),
+            sampler_steps=config.sampler.train_steps + 1 if in_place and is_sampled else 0,
+            bridge_depth=bridge.depth,
         )
-        needed = limits.run_bytes(*shapes, load)
-        if self.target.device.type != "cpu":  # the states wait on the host
+
+    @cached_property
+    def shapes(self) -> tuple[limits.ModelShape, limits.ModelShape]:
+        """Of source and target."""
+        return shape_of(self.source.model), shape_of(self.target.model)
+
+    @property
+    def num_evaluated(self) -> int:
+        """Items of the largest evaluation."""
+        return max(self.config.eval.dev_items, self.config.eval.test_items)
+
+    def _computes_in_place(self) -> bool:
+        return self.target.kernels is not None and self.source.kernels is not None
+
+    def _taught(self, train: Sequence[Item], answers: int) -> int:
+        """Return the tokens of the longest row that the teacher of KL reads."""
+        opening, instruction = self.wording.opening, self.config.prompt.instruction
+        prompts = (len(self.target.encode(opening + item.question + instruction)) for item in train)
+        return 1 + max(prompts) + min(answers, limits.TEACHER_POSITIONS)
+
+    def chosen_rows(self, load: limits.Workload) -> tuple[int, str]:
+        """Return how many rows evaluations take, and why so many.
+
+        All processes return the same; it is 1 where nothing fits, which is refused afterwards.
+        """
+        items, place, size = self.num_evaluated, self.target.device, self.world.size
+        free = _free_bytes(place, self.world)
+        if free is None or place.type == "cpu":
+            sized = rows_for_cpu(*self.shapes, load, items=items)
+            return sized.rows, why_for_cpu(sized, items=items)
+        here = rows_for_device(*self.shapes, load, items=items, free_bytes=free, processes=size)
+        sized = agreed(self.world.gathered(here))
+        return sized.rows, why_for_device(sized, items=items, processes=size)
+
+    def refuse_what_does_not_fit(self, load: limits.Workload) -> None:
+        """Refuse the run when the memory is too small.
+
+        Raises:
+            TrainingStopped: It is.
+        """
+        needed, place = limits.run_bytes(*self.shapes, load), self.target.device
+        if place.type != "cpu":  # the states wait on the host
             _check_memory({"source states": needed.pop("source states")}, torch.device("cpu"), self.world)
-        _check_memory(needed, self.target.device, self.world, eval_batch=config.eval.batch_size)
+        beside = needed.get("source states", 0)
+
+        def rows_that_fit(free_bytes: int) -> int:
+            sized = rows_for_device(
+                *self.shapes,
+                load,
+                items=self.num_evaluated,
+                free_bytes=free_bytes - beside,
+                processes=self.world.size,
+            )
+            return sized.rows if sized.fits else 0
+
+        _check_memory(needed, place, self.world, rows_that_fit=rows_that_fit)
 
     def items(self, split: Split, num_items: int) -> tuple[Item, ...]:
         seed = self.config.task.seed
@@ -342,7 +471,7 @@ class _Builder:
                 generations = cached_alone(
                     frozen,
                     prompts,
-                    batch_size=self.config.eval.batch_size,
+                    batch_size=self.config.eval.rows,
                     max_new_tokens=self.config.eval.max_new_tokens,
                     threads=self.config.compute.threads,
                     cache_dir=self.cache_dir,
@@ -400,7 +529,7 @@ class _Builder:
                 [self.source.encode(self.wording.opening + item.question) for item in items],
                 layers=self.layers,
                 prefix=prefix,
-                batch_size=_STATES_BATCH if prefix is None else self.config.eval.batch_size,
+                batch_size=STATES_ROWS if prefix is None else min(STATES_ROWS, self.config.eval.rows),
                 threads=self.config.compute.threads,
                 cache_dir=self.cache_dir,
                 note=self.note,
@@ -529,7 +658,7 @@ class _Builder:
                     [target.encode(opening + item.question + instruction) for item in items],
                     answers,
                     prefix=self.target_prefix,
-                    batch_size=self.config.eval.batch_size,
+                    batch_size=min(TEACHER_ROWS, self.config.eval.rows),
                     threads=self.config.compute.threads,
                     cache_dir=self.cache_dir,
                     note=self.note,

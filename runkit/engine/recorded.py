@@ -48,6 +48,14 @@ def read_recorded(run_dir: Path) -> RecordedConfig:
     return RecordedConfig(config, content)
 
 
+def with_what_was_chosen(asked: TrainConfig, recorded: RecordedConfig) -> TrainConfig:
+    """Return *asked* with the run's batch of evaluations where both leave it to be chosen: it was, once."""
+    was_chosen = configuration.EVALUATION_ROWS in recorded.content.get("automatic", {})
+    if asked.eval.batch_size != configuration.AUTO or not was_chosen:
+        return asked
+    return configuration.with_evaluation_rows(asked, recorded.config.eval.rows)
+
+
 def difference_from(config: TrainConfig, digest: str, run_dir: Path) -> str:
     """Return in which keys the configuration of *digest*, which a file in *run_dir* names, is not *config*.
 

@@ -22,7 +22,7 @@ from runkit.engine.evaluate import Counts, Scored, count, derangement, read_gene
 from runkit.engine.launched import cause_of
 from runkit.engine.memory import enough_memory
 from runkit.engine.pair import FrozenModel, assert_frozen
-from runkit.engine.preparation import Measured, Prepared, bridged, new_bridge, prepare
+from runkit.engine.preparation import Measured, Prepared, bridged, fit, new_bridge, prepare
 from runkit.engine.recorded import difference_from
 from runkit.engine.reporter import Reporter
 from runkit.engine.resumption import STATE, SavedState, read_state, restore, saved_state, write_state
@@ -108,7 +108,7 @@ def train(
     with fixed_arithmetic(config.compute.threads), _ending_logged(files, at, world):
         notes = _Notes(preset, given, automatic or {}, explained)
         prepared = _open(config, files, cache_dir, reporter, notes, world)
-        run = _Run(config, files, reporter, prepared, at)
+        run = _Run(prepared.config, files, reporter, prepared, at)
         result = run.to_the_end(run.begun())
         _finish(files, run_id)
     return result
@@ -232,20 +232,30 @@ def _open(
     notes: _Notes,
     world: World,
 ) -> Prepared:
-    """Open the log, prepare the run and write what is known before the first step."""
+    """Open the log, prepare the run and write what is known before the first step.
+
+    The log begins with what the run does, so it begins when no number is left to be chosen, or at an error.
+    """
 
     def say(line: str) -> None:
         files.log(line)
         reporter.note(line)
 
-    files.log_config(configuration.effective(config))
-    files.log(f"World size: {world.size}")
-    for key, choice in notes.automatic.items():
-        say(f"[Config] {key} was chosen automatically: {choice}")
-    for sentence in notes.explained:
-        say(f"[Config] {sentence}")
-    prepared = prepare(config, cache_dir=cache_dir, note=say, world=world)
-    files.config(_config_record(config, prepared, notes))
+    fitted = None
+    try:
+        fitted = fit(config, cache_dir=cache_dir, note=say, world=world)
+    finally:
+        sized = config if fitted is None else fitted.config
+        chosen = {**notes.automatic, **({} if fitted is None else fitted.automatic)}
+        files.log_config(configuration.effective(sized))
+        files.log(f"World size: {world.size}")
+        for key, choice in chosen.items():
+            say(f"[Config] {key} was chosen automatically: {choice}")
+        for sentence in notes.explained:
+            say(f"[Config] {sentence}")
+    given = configuration.flatten(config) if notes.given is None else notes.given
+    prepared = fitted.prepared()
+    files.config(_config_record(sized, prepared, notes._replace(given=given, automatic=chosen)))
     say(
         f"[Eval Plan] steps: split=dev n={config.eval.dev_items} | "
         f"final: split=test n={config.eval.test_items} | final checkpoint: best"
@@ -474,7 +484,7 @@ class _Run:
             self.prepared.target,
             measured.inputs,
             steps=self.config.sampler.eval_steps,
-            batch_size=self.config.eval.batch_size,
+            batch_size=self.config.eval.rows,
         )
         scored = score(self.prepared.task, self.prepared.target, measured.items, generations)
         return {"soft_tokens_read": scored}
@@ -507,12 +517,12 @@ def _dump_row(
 
 
 def _config_record(config: TrainConfig, prepared: Prepared, notes: _Notes) -> dict[str, Any]:
-    preset, given = notes.preset, notes.given
+    preset = notes.preset
     of_preset = None if preset is None else configuration.preset_notes(preset).model_dump(mode="json")
     return {
         "format": 1,
         "preset": preset,
-        "given": configuration.flatten(config) if given is None else dict(given),
+        "given": dict(notes.given or {}),
         **({"automatic": dict(notes.automatic)} if notes.automatic else {}),
         "effective": configuration.effective(config),
         "inert": configuration.inert(config),

@@ -26,7 +26,7 @@ from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
 from runkit.engine import config as configuration
 from runkit.engine.launched import Launched, assert_shareable, launched
-from runkit.engine.recorded import RecordedConfig, assert_same, read_recorded
+from runkit.engine.recorded import RecordedConfig, assert_same, read_recorded, with_what_was_chosen
 from runkit.engine.reporter import Reporter, SilentReporter
 from runkit.errors import (
     AlreadyExists,
@@ -272,7 +272,7 @@ def _taken_up(workspace: Workspace, run: str, request: TrainRequest, held: ExitS
     assert_resumable(folder)
     recorded = read_recorded(folder)
     asked = _asked_of(recorded.config, request, run_id=folder.name)
-    assert_same(recorded.config, asked, run_id=folder.name)
+    assert_same(recorded.config, with_what_was_chosen(asked, recorded), run_id=folder.name)
     return _TakenUp(folder, recorded)
 
 

@@ -213,3 +213,23 @@ def test_more_soft_tokens_than_the_context_holds_are_refused_with_the_numbers(tm
     assert line.startswith("pocket/target reads at most ")
     assert " + 600 soft + " in line
     assert line.endswith("reduce bridge.num_soft_tokens, task.few_shot or eval.max_new_tokens")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("automatic", "'automatic'"),
+        ("0", "0"),
+        ("-1", "-1"),
+        ("1.5", "1.5"),
+        ("true", "True"),
+        ("[1]", "[1]"),
+    ],
+)
+def test_rows_of_an_evaluation_are_a_number_or_auto(tmp_path: Path, given: str, shown: str) -> None:
+    line = f"eval.batch_size should be a whole number of at least 1, or 'auto', got {shown}"
+    assert refused(train(tmp_path, "one", f"eval.batch_size={given}")) == f"overrides: {line}"
+    path = tmp_path / "mine.toml"
+    path.write_text(f"[eval]\nbatch_size = {given if given != 'automatic' else json.dumps(given)}\n")
+    assert refused(call(tmp_path, "train", "--config", str(path))) == f"mine.toml: {line}"
+    assert not (tmp_path / "runs").exists()

@@ -3,6 +3,7 @@
 import pytest
 
 from runkit.engine import config, limits
+from runkit.engine.evaluation_rows import rows_for_device
 from runkit.engine.preparation import num_bridge_parameters
 from runkit.engine.tasks.gsm8k import DEV_PROBLEMS
 
@@ -35,10 +36,27 @@ def test_a_preset_fits_one_card_of_80_gb(name):
         train_batch=wanted.train.batch_size,
         train_positions=soft + QUESTION + ANSWER,
         train_answers=ANSWER,
-        eval_batch=wanted.eval.batch_size,
-        eval_positions=soft + QUESTION + wanted.eval.max_new_tokens,
+        eval_batch=1,
+        evaluation=limits.Evaluation(
+            slots=soft,
+            text=QUESTION,
+            alone=QUESTION,
+            question=QUESTION,
+            new=wanted.eval.max_new_tokens,
+            bridge_width=wanted.bridge.width,
+            reads_examples=wanted.prompt.mode == "soft_plus_text",
+            on_gpu=True,
+            in_place=True,
+        ),
+        sampler_steps=wanted.sampler.train_steps + 1,
+        bridge_depth=wanted.bridge.depth,
     )
-    needed = limits.weight_bytes(MISTRAL, LLAMA) | limits.run_bytes(MISTRAL, LLAMA, load)
+    assert wanted.eval.batch_size == config.AUTO
+    weights = limits.weight_bytes(MISTRAL, LLAMA)
+    free = 80 * 10**9 - sum(weights.values())
+    rows = rows_for_device(MISTRAL, LLAMA, load, items=wanted.eval.test_items, free_bytes=free).rows
+    assert rows >= 100
+    needed = weights | limits.run_bytes(MISTRAL, LLAMA, load._replace(eval_batch=rows))
     on_host = needed.pop("source states")
     assert on_host < 32 * 2**30
     limits.refuse_what_does_not_fit(needed, available_bytes=80 * 10**9, where="one card")

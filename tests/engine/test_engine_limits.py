@@ -85,8 +85,11 @@ def test_the_parameters_of_a_large_bridge_take_no_memory_to_count():
     assert foreseen == 6 * block + ends + rest
 
 
+EVALUATION = limits.Evaluation(slots=128, text=300, alone=300, question=200, new=256, bridge_width=512)
+
+
 def workload(**changed):
-    base = limits.Workload(60_000_000, 7000 * 200, 2, 1400, 2, 500, 300, 36, 700)
+    base = limits.Workload(60_000_000, 7000 * 200, 2, 1400, 2, 500, 300, 36, EVALUATION)
     return base._replace(**changed)
 
 
@@ -96,8 +99,12 @@ def test_what_a_large_pair_needs_is_a_function_of_shapes():
     }  # fmt: skip
     needed = limits.run_bytes(MISTRAL_7B, LLAMA_8B, workload())
     assert needed["source states"] == 7000 * 200 * 2 * 4096 * 2
-    assert needed["evaluation"] == 36 * 2100 * 128 * 1024  # 128 KiB a token
+    kept = 36 * (1400 + 128 + 300 + 256) * 128 * 1024  # 128 KiB a token
+    soft_and_prompts = 36 * (128 + 128 + 300) * 4096 * 2
+    block = 36 * 428 * 17 * 4096 * 2 + 36 * (1400 + 428) * 2 * 1024 * 2
+    assert needed["evaluation"] == kept + soft_and_prompts + block
     assert needed["bridge and optimiser"] == 960_000_000
+    assert needed["worked examples"] == 2 * 1400 * 128 * 1024
     for change, part in (("train_batch", "training step"), ("eval_batch", "evaluation")):
         doubled = limits.run_bytes(
             MISTRAL_7B, LLAMA_8B, workload(**{change: 2 * getattr(workload(), change)})
@@ -113,39 +120,36 @@ def test_a_pair_that_does_not_fit_is_told_what_to_reduce():
     with pytest.raises(TrainingStopped) as caught:
         limits.refuse_what_does_not_fit(needed, available_bytes=16 * GIB, where="this machine's cuda")
     assert str(caught.value) == (
-        "the pair needs about 31.5 GiB more and this machine's cuda has 16.0 free "
-        "(source states 21.4, evaluation 9.2, training step 5.3, bridge and optimiser 0.9); "
-        "reduce train.pool_items or tap fewer pair.source_layers"
+        "the pair needs about 34.2 GiB more and this machine's cuda has 16.0 free "
+        "(source states 21.4, evaluation 11.6, training step 5.3, bridge and optimiser 0.9, "
+        "worked examples 0.3); reduce train.pool_items or tap fewer pair.source_layers"
     )
-    limits.refuse_what_does_not_fit(needed, available_bytes=32 * GIB, where="this machine's cuda")
+    limits.refuse_what_does_not_fit(needed, available_bytes=35 * GIB, where="this machine's cuda")
     weights = limits.weight_bytes(MISTRAL_7B, LLAMA_8B)
     with pytest.raises(TrainingStopped, match=r"; use pair\.dtype=bf16 or a smaller target$"):
         limits.refuse_what_does_not_fit(weights, available_bytes=24 * GIB, where="this machine's cuda")
 
 
 def test_an_evaluation_that_does_not_fit_is_told_how_many_rows_would():
-    load = limits.Workload(60_000_000, 7000 * 200, 2, 1330, 2, 500, 300, 200, 2424, prefix_is_shared=True)
-    needed = limits.run_bytes(MISTRAL_7B, LLAMA_8B, load)
-    del needed["source states"]
-    with pytest.raises(TrainingStopped, match=r"; eval\.batch_size=(\d+) would fit$") as refused:
-        limits.refuse_what_does_not_fit(needed, available_bytes=40 * GIB, where="one card", eval_batch=200)
-    rows = int(str(refused.value).split("=")[1].split()[0])
-    for fits, wanted in ((True, rows - 1), (False, rows + 2)):
-        again = limits.run_bytes(MISTRAL_7B, LLAMA_8B, load._replace(eval_batch=wanted))
-        del again["source states"]
-        total = sum(again.values()) - min(again["training step"], again["evaluation"])
-        assert (total <= 40 * GIB) is fits
-    with pytest.raises(TrainingStopped, match=r"; reduce eval\.batch_size"):
-        limits.refuse_what_does_not_fit(needed, available_bytes=GIB // 100, where="one card", eval_batch=200)
+    needed = limits.run_bytes(MISTRAL_7B, LLAMA_8B, workload(eval_batch=200))
+    assert max(needed, key=needed.get) == "evaluation"
+    for rows, way_out in ((50, "eval.batch_size=50 would fit"), (0, limits.WAYS_OUT["evaluation"])):
+        with pytest.raises(TrainingStopped) as refused:
+            limits.refuse_what_does_not_fit(
+                needed, available_bytes=30 * GIB, where="one card", rows_that_fit=rows
+            )
+        assert str(refused.value).endswith(f"; {way_out}")
 
 
-def test_a_shared_prefix_is_kept_once_and_a_copied_one_for_each_row():
-    load = limits.Workload(0, 0, 2, 1330, 1, 1, 1, 200, 376)
+def test_examples_that_are_read_where_they_lie_are_kept_once_and_copied_ones_for_each_row():
+    many = workload(eval_batch=200)
     copied, shared = (
-        limits.run_bytes(LLAMA_8B, LLAMA_8B, load._replace(prefix_is_shared=shared))["evaluation"]
-        for shared in (False, True)
+        limits.evaluation_bytes(
+            LLAMA_8B, LLAMA_8B, many._replace(evaluation=EVALUATION._replace(in_place=in_place))
+        )["alone"]
+        for in_place in (False, True)
     )
-    assert copied - shared == limits.cache_bytes(LLAMA_8B, 199 * 1330)
+    assert copied - shared > limits.cache_bytes(LLAMA_8B, 199 * 1400)
 
 
 def test_every_part_has_a_way_out():
