@@ -25,19 +25,16 @@ def replicate_groups(manifests: Sequence[Manifest]) -> tuple[ReplicateGroup, ...
     does a declaration that the configurations do not bear out (RK403).
     """
     by_id = {manifest.run_id: manifest for manifest in sorted(manifests, key=lambda run: run.run_id)}
-    group = _joined(
-        by_id,
-        (
-            pair
-            for pair in _declared(by_id.values())
-            if pair[1] in by_id and _is_repeated(*map(by_id.get, pair))
-        ),
-    )
+    pairs = [
+        (one, other)
+        for one, other in _declared(by_id.values())
+        if other in by_id and _is_repeated(by_id[one], by_id[other])
+    ]
     members: dict[str, list[Manifest]] = {}
-    for run_id, smallest in group.items():
+    for run_id, smallest in _joined(by_id, pairs).items():
         members.setdefault(smallest, []).append(by_id[run_id])
-    found = (_group(runs) for runs in members.values() if len(runs) > 1)
-    return tuple(sorted(found, key=lambda one: one.run_ids))
+    groups = map(_group, members.values())
+    return tuple(sorted((one for one in groups if len(one.run_ids) > 1), key=lambda one: one.run_ids))
 
 
 def _declared(manifests: Iterable[Manifest]) -> list[tuple[str, str]]:
@@ -65,10 +62,8 @@ def _joined(run_ids: Iterable[str], pairs: Iterable[tuple[str, str]]) -> dict[st
     return {run_id: smallest(run_id) for run_id in group}
 
 
-def _is_repeated(manifest: Manifest | None, original: Manifest | None) -> bool:
+def _is_repeated(manifest: Manifest, original: Manifest) -> bool:
     """Return whether both configurations are recorded and differ in seeds at most."""
-    if manifest is None or original is None:
-        return False
     if not manifest.sealed.configuration.effective or not original.sealed.configuration.effective:
         return False
     difference = effective_difference(manifest, original)
@@ -79,9 +74,10 @@ def _group(runs: Sequence[Manifest]) -> ReplicateGroup:
     run_ids = {run.run_id for run in runs}
     repeat = {run.run_id for run in runs if {one.run_id for one in run.relations("replicates")} & run_ids}
     lead = min([run for run in runs if run.run_id not in repeat] or runs, key=_by_start)
-    keys = {one.key for run in runs for one in effective_difference(run, lead).changed}
-    seed_keys = tuple(sorted(keys))
-    others = sorted((run for run in runs if run is not lead), key=lambda run: _by_seeds(run, seed_keys))
+    # Two runs may each agree with a third one that did not record what they differ in.
+    others = [run for run in runs if run is not lead and _is_repeated(run, lead)]
+    seed_keys = tuple(sorted({one.key for run in others for one in effective_difference(run, lead).changed}))
+    others.sort(key=lambda run: _by_seeds(run, seed_keys))
     return ReplicateGroup((lead.run_id, *(run.run_id for run in others)), seed_keys)
 
 

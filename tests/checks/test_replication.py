@@ -75,6 +75,15 @@ def test_a_configuration_that_was_not_recorded_is_not_equal() -> None:
     )
 
 
+def test_two_runs_that_agree_only_with_one_that_recorded_less_are_not_joined() -> None:
+    def on(manifest: Manifest, fingerprint: str | None) -> Manifest:
+        data = manifest.sealed.data.model_copy(update={"fingerprint": fingerprint})
+        return Manifest.sealing(manifest.sealed.model_copy(update={"data": data}), manifest.notes)
+
+    runs = [on(run("a"), "0" * 64), on(run("b", "a", seed=2), None), on(run("c", "b", seed=3), "1" * 64)]
+    assert replicate_groups(runs) == (ReplicateGroup(("a", "b"), ("seed",)),)
+
+
 def test_a_run_that_is_not_there_joins_nothing() -> None:
     assert replicate_groups([run("a", "gone"), run("b", "gone", seed=2), run("c", "c")]) == ()
 

@@ -194,6 +194,22 @@ def test_a_dump_that_is_the_only_one_is_a_file_like_others() -> None:
     ]
 
 
+def test_a_run_without_any_file_or_outcome_says_so() -> None:
+    first, second = repeat("control", 1234), repeat("b", 1)
+    empty = first.sealed.evaluations[0].model_copy(update={"systems": (), "missing_because": "no samples"})
+    bare = [
+        Manifest.sealing(run.sealed.model_copy(update={"artifacts": (), "evaluations": (empty,)}), run.notes)
+        for run in (first, second)
+    ]
+    section = replicate_section(group_of("control", "b"), bare, [(), ()])
+    assert section.files == ()
+    assert [(line.before, line.cells) for line in section.evaluations] == [
+        (("0",), ("– (no samples)", "– (no samples)"))
+    ]
+    block = readme_block(bare, {}, [group_of("control", "b")])
+    assert "| File" not in block
+
+
 def test_runs_that_measured_nothing_have_no_range() -> None:
     runs = [repeat("control", 1234, stops=True), repeat("b", 1, stops=True), repeat("c", 2)]
     assert replicate_section(group_of("control", "b"), runs[:2], [(), ()]).final == "–"
