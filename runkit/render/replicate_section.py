@@ -47,7 +47,7 @@ class Said(NamedTuple):
     """A text with the runs that it is said of."""
 
     of: str
-    """``seed 1`` or ``seeds 1, 2``; empty when it is said of all runs. Markdown."""
+    """Ids of runs, which an audit binds it to; empty when it is said of all runs. Markdown."""
     text: str
     """Markdown."""
 
@@ -101,8 +101,8 @@ class ReplicateSection:
     peak: str
     verdict: str
     seed_keys: tuple[str, ...]
-    names: tuple[str, ...]
-    """What each run is called above its column, as plain text."""
+    run_ids: tuple[str, ...]
+    """Of all runs, as the columns of the tables have them."""
     runs: tuple[RunLine, ...]
     facts: tuple[SharedFact, ...]
     metrics: tuple[AcrossLine, ...]
@@ -147,7 +147,7 @@ def replicate_section(
         peak=_range([run.sealed.metric(f"peak.{BRIDGED}") for run in manifests]),
         verdict=_counted(spoken(run.notes.publishability.verdict) for run in manifests),
         seed_keys=group.seed_keys,
-        names=tuple(_name(member, members) for member in members),
+        run_ids=group.run_ids,
         runs=tuple(_run_line(member, is_first=member is members[0]) for member in members),
         facts=tuple(_facts(members)),
         metrics=_metric_lines(members),
@@ -165,21 +165,9 @@ def _seeds(manifest: Manifest, seed_keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(canonical_json(settings[key]) if key in settings else "not set" for key in seed_keys)
 
 
-def _name(member: _Member, members: Sequence[_Member]) -> str:
-    """Return the seed that tells *member* apart, or its id when that is not one seed."""
-    is_told_apart = len(member.seeds) == 1 and len({other.seeds for other in members}) == len(members)
-    return f"seed {member.seeds[0]}" if is_told_apart else member.manifest.run_id
-
-
 def _names(some: Sequence[_Member], members: Sequence[_Member]) -> str:
-    """Return what *some* of the runs are called together, as Markdown; nothing for all of them."""
-    if len(some) == len(members):
-        return ""
-    names = [_name(member, members) for member in some]
-    if any(name == member.manifest.run_id for name, member in zip(names, some, strict=True)):
-        return ", ".join(map(code_span, names))
-    seeds = [escaped_markdown(member.seeds[0]) for member in some]
-    return f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
+    """Return the ids of *some* of the runs, as Markdown; nothing for all of them."""
+    return "" if len(some) == len(members) else ", ".join(code_span(one.manifest.run_id) for one in some)
 
 
 def _said(members: Sequence[_Member], texts: Iterable[Iterable[str]]) -> tuple[Said, ...]:

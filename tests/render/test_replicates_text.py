@@ -127,7 +127,7 @@ def test_each_run_has_its_own_row_and_its_own_anchor() -> None:
     assert block.count('<a id="run-control"></a>') == 1
 
 
-def test_one_text_of_all_runs_is_said_once_and_others_with_their_seeds() -> None:
+def test_one_text_of_all_runs_is_said_once_and_others_with_their_runs() -> None:
     runs = [repeat("control", 1234, notes=Notes(why="First.")), repeat("b", 1), repeat("c", 2)]
     section = replicate_section(group_of("control", "b", "c"), runs, [(), (), ()])
     said = {fact.name: [tuple(one) for one in fact.said] for fact in section.facts}
@@ -135,18 +135,16 @@ def test_one_text_of_all_runs_is_said_once_and_others_with_their_seeds() -> None
         ("", "source mistralai/Mistral-7B-Instruct-v0.3, target meta-llama/Llama-3.1-8B-Instruct")
     ]
     assert said["Why we ran it"] == [
-        ("seed 1234", "First."),
-        ("seeds 1, 2", "Another training seed of control."),
+        ("`control`", "First."),
+        ("`b`, `c`", "Another training seed of control."),
     ]
 
 
-def test_runs_of_one_seed_are_called_by_their_ids() -> None:
-    runs = [repeat("control", 1, notes=Notes(why="First.")), repeat("again_1", 1)]
-    section = replicate_section(ReplicateGroup(("control", "again_1"), ()), runs, [(), ()])
-    assert section.names == ("control", "again_1")
-    assert [one.of for one in section.facts[0].said] == ["`control`", "`again_1`"]
-    block = readme_block(runs, {}, [ReplicateGroup(("control", "again_1"), ())])
+def test_the_same_seed_again_is_said_to_be_the_same() -> None:
+    runs = [repeat("control", 1), repeat("again", 1)]
+    block = readme_block(runs, {}, [ReplicateGroup(("control", "again"), ())])
     assert "The same effective configuration with the same seed:" in block
+    assert [row[0] for row in rows(block, "Run | Final")] == ["control", '<a id="run-again"></a>again']
 
 
 def test_a_run_that_measured_on_other_items_has_rows_of_its_own() -> None:
