@@ -19,7 +19,7 @@ from runkit.stats.seeds import difference_over_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHIVE = Workspace(ROOT)
-BARS = {"pocket_seeds": 5, "pocket_injection": 5, "pocket_soft_only": 3}
+BARS = {"pocket_seeds": 5, "pocket_injection": 5, "pocket_soft_only": 5}
 """The tables over seeds and how many seeds each has."""
 
 
@@ -61,7 +61,7 @@ def test_soft_tokens_alone_carry_a_whole_question() -> None:
     assert (sum(hits), len(hits)) == (498, 500)
     assert interval.low >= 0.98
     assert manifest_of("pocket_soft_only_24").sealed.configuration.effective["prompt.mode"] == "soft_only"
-    assert all(sum(seed) >= 0.90 * len(seed) for seed in over_seeds("pocket_soft_only_24", 3))
+    assert all(sum(seed) >= 0.90 * len(seed) for seed in over_seeds("pocket_soft_only_24", 5))
 
 
 def test_they_do_so_only_with_the_source_s_states_of_that_question() -> None:
@@ -79,8 +79,8 @@ def test_the_same_recipe_collapses_with_a_mean_pooled_source() -> None:
     assert (counts.only_first, counts.only_second) == (2, 364)
     assert mcnemar_exact(counts.only_first, counts.only_second) < 1e-100
     difference = difference_over_seeds(
-        over_seeds("pocket_soft_only_24_mean_pool", 3),
-        over_seeds("pocket_soft_only_24", 3),
+        over_seeds("pocket_soft_only_24_mean_pool", 5),
+        over_seeds("pocket_soft_only_24", 5),
         are_seeds_shared=True,
     )
     assert difference.crossed_interval.high < -0.5

@@ -13,6 +13,7 @@ import pytest
 
 from runkit.archive.reading import read_manifests
 from runkit.archive.workspace import Workspace
+from runkit.render.markdown import escaped_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHIVE = Workspace(ROOT)
@@ -111,6 +112,18 @@ def test_the_referenced_files_are_the_ones_beside_the_checkout(seed_runs: Path) 
 def test_what_is_printed_from_the_archive_is_fresh(verb: str) -> None:
     done = runkit(verb, "--check")
     assert done.returncode == 0, done.stdout
+
+
+def test_the_readme_of_the_runs_leads_to_each_run_and_gives_each_reason_of_a_waiver() -> None:
+    text = (ROOT / "preserved_runs" / "README.md").read_text(encoding="utf-8")
+    manifests = read_manifests(ARCHIVE).manifests
+    anchors = re.findall(r'<a id="run-([^"]+)"></a>', text)
+    assert sorted(anchors) == sorted(manifest.run_id.lower() for manifest in manifests)
+    assert set(re.findall(r"\]\(#run-([^)]+)\)", text)) <= set(anchors)
+    for manifest in manifests:
+        assert f"`{manifest.seal.digest}`" in text
+        for waiver in manifest.notes.waivers:
+            assert escaped_markdown(waiver.reason) in text
 
 
 def test_the_readme_shows_the_help_and_the_table_of_today() -> None:

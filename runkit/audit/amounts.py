@@ -159,7 +159,7 @@ class Amount:
 
 
 def amounts(text: str) -> Iterator[Amount]:
-    """Yield the amounts in *text*, in order; dates, versions and names with digits are none.
+    """Yield the amounts in *text*, in order; dates, versions, sizes in bytes and names with digits are none.
 
     >>> [(str(one.low), str(one.high), one.unit) for one in amounts("~30-40% after, 129/200, two points")]
     [('3/10', '2/5', 'percent'), ('129', '129', 'count'), ('1/50', '1/50', 'points')]
@@ -196,8 +196,14 @@ def exact(number: str) -> Fraction:
     return Fraction(plain)
 
 
+_SIZE = re.compile(r"\s?(?:[KMGT]i?B|kB|B)\b")
+"""A unit of bytes, by which a number is a size and no score."""
+
+
 def _is_something_else(text: str, match: re.Match[str]) -> bool:
     before, after = text[: match.start("low")], text[match.end() :]
+    if match["sign"] is None and _SIZE.match(after):
+        return True
     if (
         re.search(rf"(?:\d[-:/]|[A-Za-z]-|[vV]|#|\d\.)$|\b(?:{_VERSIONED})[ -]?$", before, re.IGNORECASE)
         and match["sign"] is None

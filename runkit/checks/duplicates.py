@@ -7,6 +7,7 @@ from itertools import combinations
 
 from runkit.checks.catalogue import found
 from runkit.checks.comparison import is_noop
+from runkit.checks.replication import declared_replicates
 from runkit.checks.view import ArchiveView
 from runkit.records.finding import Finding, Severity
 from runkit.records.manifest import Artifact, Manifest
@@ -19,7 +20,7 @@ _MAX_SHOWN = 3
 
 def duplicate_findings(archive: ArchiveView) -> Iterator[Finding]:
     """Yield one finding for each pair of runs that share dumps and are not declared as replicates."""
-    replicate_group = _replicate_groups(archive)
+    replicate_group = declared_replicates(archive)
     pairs = {
         pair
         for run_ids in _runs_by_dump(archive).values()
@@ -67,24 +68,6 @@ def _pairs(run_ids: list[str]) -> Iterable[tuple[str, str]]:
     if len(run_ids) <= MAX_ALL_PAIRS:
         return combinations(run_ids, 2)
     return ((run_ids[0], other) for other in run_ids[1:])
-
-
-def _replicate_groups(archive: ArchiveView) -> dict[str, str]:
-    """Return for each run the smallest id among the runs that it is declared a replicate of, over any way."""
-    group = {run_id: run_id for run_id in archive.by_id}
-
-    def smallest(run_id: str) -> str:
-        while group[run_id] != run_id:
-            group[run_id] = group[group[run_id]]
-            run_id = group[run_id]
-        return run_id
-
-    for run_id, manifest in archive.by_id.items():
-        for relation in manifest.relations("replicates"):
-            if relation.run_id in group:
-                first, second = sorted((smallest(run_id), smallest(relation.run_id)))
-                group[second] = first
-    return {run_id: smallest(run_id) for run_id in group}
 
 
 def _is_same_start(first: Manifest, second: Manifest) -> bool:

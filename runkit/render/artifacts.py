@@ -3,21 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from runkit.records.manifest import Artifact, Evidence, MissingArtifact, SealedFacts
 from runkit.render.markdown import code_span, escaped_markdown
 
 
+class DumpsTogether(NamedTuple):
+    """All dumps of a run as one thing."""
+
+    num_dumps: int
+    pattern: str
+    """Their paths with braces, as a shell writes them."""
+    size_bytes: int
+    are_here: tuple[bool, ...]
+
+
 def artifact_lines(facts: SealedFacts) -> tuple[str, ...]:
     """Return one line for all dumps, one for each other file, and one for each file that is missing."""
-    dumps = [artifact for artifact in facts.artifacts if artifact.role == "dump"]
-    others = [artifact for artifact in facts.artifacts if artifact.role != "dump"]
     return (
-        *map(_file_line, others),
-        *_dump_lines(facts, dumps),
+        *map(_file_line, files_apart(facts)),
+        *_dump_line(dumps_together(facts)),
         *_location(facts.artifacts_location),
-        *map(_missing_line, facts.missing_artifacts),
+        *map(missing_text, facts.missing_artifacts),
     )
+
+
+def files_apart(facts: SealedFacts) -> tuple[Artifact, ...]:
+    """Return the files that are told one by one: all but dumps, and a dump that is the only one."""
+    dumps = _dumps(facts)
+    others = tuple(artifact for artifact in facts.artifacts if artifact.role != "dump")
+    return others + dumps if len(dumps) < 2 else others
+
+
+def dumps_together(facts: SealedFacts) -> DumpsTogether | None:
+    """Return the dumps in the order of evaluations, or None when there are not two of them."""
+    dumps = _dumps(facts)
+    if len(dumps) < 2:
+        return None
+    order = {evaluation.dump: index for index, evaluation in enumerate(facts.evaluations)}
+    paths = sorted((dump.path for dump in dumps), key=lambda path: (order.get(path, len(order)), path))
+    return DumpsTogether(
+        len(dumps),
+        _braced(paths),
+        sum(dump.size_bytes for dump in dumps),
+        tuple(dump.is_here for dump in dumps),
+    )
+
+
+def missing_text(missing: MissingArtifact) -> str:
+    """Return, as Markdown, which file is not there and why."""
+    place = _place(missing.evidence)
+    return f"**missing** {missing.role} {code_span(missing.path)}: {escaped_markdown(missing.reason)}{place}"
 
 
 def byte_size(size_bytes: int) -> str:
@@ -40,15 +77,15 @@ def _file_line(artifact: Artifact) -> str:
     return f"{artifact.role} {code_span(artifact.path)} ({size}, sha256 {artifact.sha256[:12]}{kept})"
 
 
-def _dump_lines(facts: SealedFacts, dumps: Sequence[Artifact]) -> Iterator[str]:
-    if len(dumps) < 2:
-        yield from map(_file_line, dumps)
-        return
-    order = {evaluation.dump: index for index, evaluation in enumerate(facts.evaluations)}
-    paths = sorted((dump.path for dump in dumps), key=lambda path: (order.get(path, len(order)), path))
-    kept = "" if all(dump.is_here for dump in dumps) else ", by reference"
-    total = byte_size(sum(dump.size_bytes for dump in dumps))
-    yield f"{len(dumps)} dumps {code_span(_braced(paths))} ({total} together{kept}; digests in the manifest)"
+def _dumps(facts: SealedFacts) -> tuple[Artifact, ...]:
+    return tuple(artifact for artifact in facts.artifacts if artifact.role == "dump")
+
+
+def _dump_line(dumps: DumpsTogether | None) -> Iterator[str]:
+    if dumps is not None:
+        kept = "" if all(dumps.are_here) else ", by reference"
+        size = f"{byte_size(dumps.size_bytes)} together"
+        yield f"{dumps.num_dumps} dumps {code_span(dumps.pattern)} ({size}{kept}; digests in the manifest)"
 
 
 def _braced(paths: Sequence[str]) -> str:
@@ -67,11 +104,6 @@ def _common_start(texts: Sequence[str]) -> str:
 def _location(location: str | None) -> Iterator[str]:
     if location is not None:
         yield f"files by reference are at: {escaped_markdown(location)}"
-
-
-def _missing_line(missing: MissingArtifact) -> str:
-    place = _place(missing.evidence)
-    return f"**missing** {missing.role} {code_span(missing.path)}: {escaped_markdown(missing.reason)}{place}"
 
 
 def _place(evidence: Evidence | None) -> str:

@@ -15,6 +15,7 @@ from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
 from runkit.checks.catalogue import found
 from runkit.checks.gather import gather
+from runkit.checks.replication import replicate_groups
 from runkit.checks.view import ArchiveView
 from runkit.errors import RecordInvalid, RunUnreadable
 from runkit.records.finding import Finding
@@ -89,7 +90,7 @@ def _block(workspace: Workspace) -> str:
     findings: dict[str, list[Finding]] = {}
     for finding in gather(view):
         findings.setdefault(finding.run_id, []).append(finding)
-    return readme_block(folder.manifests, findings)
+    return readme_block(folder.manifests, findings, replicate_groups(folder.manifests))
 
 
 def _outcomes(workspace: Workspace, manifest: Manifest) -> RunOutcomes:

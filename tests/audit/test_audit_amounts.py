@@ -70,7 +70,8 @@ def test_hedges_comparators_and_words_are_understood(text: str, holding: str, fa
 
 
 @pytest.mark.parametrize(
-    "text", ["2025-11-16", "at 20:12:12", "Llama 3.1", "v0.3", "Section 4.2", "phase1_all", "#12"]
+    "text",
+    ["2025-11-16", "at 20:12:12", "Llama 3.1", "v0.3", "Section 4.2", "phase1_all", "#12", "1.2 MiB", "80GB"],
 )
-def test_dates_versions_and_names_are_no_amounts(text: str) -> None:
+def test_dates_versions_names_and_sizes_are_no_amounts(text: str) -> None:
     assert list(amounts(text)) == []

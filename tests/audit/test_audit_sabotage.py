@@ -34,6 +34,8 @@ def test_what_runkit_prints_itself_is_never_contradicted() -> None:
         ("| step 1500, test split", "| step 1250, test split", None),
         ("**Status**: truncated", "**Status**: completed", "status"),
         ("| 250 | 52.0% (104/200) | 8.0% (16/200)", "| 250 | 52.0% (104/200) | 9.0% (18/200)", None),
+        ("| 99.2% (496/500) \\[98.0", "| 98.2% (491/500) \\[98.0", "final.bridged_accuracy"),
+        ("| +54.4 points (272/500)", "| +52.4 points (272/500)", "gain.final_bridged_minus_source"),
     ],
 )
 def test_one_changed_value_is_found(found: str, changed: str, quantity: str | None) -> None:
@@ -47,6 +49,19 @@ def test_one_changed_value_is_found(found: str, changed: str, quantity: str | No
         assert [(one.line, one.quantity) for one in contradicted if one.line == line][:1] == [
             (line, quantity)
         ]
+
+
+def test_a_cell_that_counts_the_endings_of_several_runs_is_no_claim_on_the_one_that_is_named() -> None:
+    row = "| Run | Status |\n| --- | --- |\n| pocket\\_linear | STATUS |\n"
+    told = {
+        status: [one.verdict for one in audited_text(row.replace("STATUS", status))]
+        for status in ("completed (4), early stopped (1)", "completed", "early stopped")
+    }
+    assert told == {
+        "completed (4), early stopped (1)": [],
+        "completed": ["supported"],
+        "early stopped": ["contradicted"],
+    }
 
 
 def test_a_changed_step_in_a_sentence_is_found() -> None:

@@ -19,7 +19,8 @@ from runkit.records.manifest import (
     RootCause,
 )
 from runkit.render.artifacts import byte_size
-from runkit.render.readme import readme_block, run_section
+from runkit.render.readme import readme_block
+from runkit.render.run_section import run_section
 from tests.render.test_tables_as_text import MarkdownFile
 from tests.tables.building import ablation_archive, archived, edited, scattered
 

@@ -141,8 +141,14 @@ _LAST_STEP_FIELD = re.compile(
 )
 
 
+_COUNTED = re.compile(r"\s*[a-z]+(?: [a-z]+)* \(\d+\)(?:, [a-z]+(?: [a-z]+)* \(\d+\))+\s*")
+"""A cell that says of how many runs each ending is: ``completed (4), early stopped (1)``."""
+
+
 def endings(text: str, around: Surroundings) -> Iterator[Found]:
     """Yield how *text* says that a run ended."""
+    if around.is_cell and _COUNTED.fullmatch(text):
+        return
     plain = without_code(text) if not around.is_cell else text
     doubt = doubt_of(text)
     for status, pattern in _ENDINGS:

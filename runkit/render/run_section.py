@@ -1,0 +1,163 @@
+"""The section of one run: all that is printed of it, as values for a template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from runkit.records.finding import Finding
+from runkit.records.manifest import Evaluation, Manifest, Metric
+from runkit.render.artifacts import artifact_lines
+from runkit.render.markdown import code_span, escaped_markdown
+from runkit.render.phrases import (
+    BRIDGED,
+    anchor,
+    cited,
+    claimed_text,
+    command_text,
+    favourite,
+    finding_text,
+    hardware_text,
+    invalid_range,
+    invalid_rate,
+    metric_conditions,
+    metric_interval,
+    metric_name,
+    metric_steps,
+    metric_value,
+    models_text,
+    relation_text,
+    short_metric,
+    spoken,
+    what_went_wrong,
+)
+from runkit.stats.rounding import MINUS, percent
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of a section; the text is Markdown."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class MetricLine:
+    """One row of the table of metrics, as plain text."""
+
+    name: str
+    value: str
+    counts: str
+    interval: str
+    where: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class EvaluationLine:
+    """One row of the table of evaluations, as plain text."""
+
+    label: str
+    correct: str
+    invalid: str
+    favourite: str
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """All that is printed of one run."""
+
+    template: ClassVar[str] = "run.md.j2"
+
+    run_id: str
+    anchor: str
+    title: str | None
+    status: str
+    final: str
+    peak: str
+    verdict: str
+    facts: tuple[Fact, ...]
+    metrics: tuple[MetricLine, ...]
+    evaluations: tuple[EvaluationLine, ...]
+    findings: tuple[str, ...]
+    artifacts: tuple[str, ...]
+
+
+def run_section(manifest: Manifest, findings: Sequence[Finding]) -> RunSection:
+    """Return what is printed of one run."""
+    sealed, notes = manifest.sealed, manifest.notes
+    return RunSection(
+        run_id=manifest.run_id,
+        anchor=anchor(manifest.run_id),
+        title=notes.title,
+        status=spoken(sealed.status.value),
+        final=short_metric(sealed.metric(f"final.{BRIDGED}")),
+        peak=short_metric(sealed.metric(f"peak.{BRIDGED}")),
+        verdict=spoken(notes.publishability.verdict),
+        facts=tuple(_facts(manifest)),
+        metrics=tuple(_metric_line(metric) for metric in sealed.metrics),
+        evaluations=tuple(_evaluation_line(found) for found in sealed.evaluations),
+        findings=(*map(_finding_line, findings), *_waivers_of_nothing(manifest, findings)),
+        artifacts=artifact_lines(sealed),
+    )
+
+
+def _facts(manifest: Manifest) -> Iterable[Fact]:
+    sealed, notes = manifest.sealed, manifest.notes
+    yield Fact("Why we ran it", escaped_markdown(notes.why or "not recorded"))
+    yield Fact("Command", command_text(manifest))
+    yield Fact("Hardware", hardware_text(sealed.hardware, sealed.command.world_size))
+    yield Fact("Models", models_text(manifest))
+    status = f"{spoken(sealed.status.value)}: {sealed.status.reason.rstrip('.')}"
+    yield Fact("Status", escaped_markdown(status) + cited(sealed.status.evidence) + claimed_text(manifest))
+    yield Fact("Invalid generations", escaped_markdown(invalid_range(sealed.evaluations)))
+    yield Fact("What went wrong", what_went_wrong(manifest))
+    verdict = f"{spoken(notes.publishability.verdict)}: {notes.publishability.reason}"
+    yield Fact("Publishability", escaped_markdown(verdict))
+    yield Fact("Relations", "; ".join(map(relation_text, notes.relations)) or "none")
+    yield Fact("Seal", f"sha256 {code_span(manifest.seal.digest)}")
+
+
+def _metric_line(metric: Metric) -> MetricLine:
+    name = metric_name(metric.name)
+    if metric.value_fraction is None:
+        return MetricLine(name, "–", "–", "–", metric.missing_because or "no reason given", "–")
+    counted = metric.correct is not None and metric.n is not None
+    return MetricLine(
+        name=name,
+        value=metric_value(metric),
+        counts=f"{metric.correct}/{metric.n}".replace("-", MINUS) if counted else "–",
+        interval=metric_interval(metric),
+        where=", ".join(part for part in (metric_steps(metric), metric_conditions(metric)) if part),
+        evidence=metric.evidence or "–",
+    )
+
+
+def _evaluation_line(evaluation: Evaluation) -> EvaluationLine:
+    score = evaluation.score(BRIDGED)
+    if score is None or score.n == 0:
+        return EvaluationLine(evaluation.label, "–", "–", evaluation.missing_because or "not measured")
+    return EvaluationLine(
+        label=evaluation.label,
+        correct=f"{percent(score.correct, score.n)}% ({score.correct}/{score.n})",
+        invalid=f"{invalid_rate(score)} ({score.invalid}/{score.n})",
+        favourite=favourite(score),
+    )
+
+
+def _finding_line(finding: Finding) -> str:
+    waived = (
+        "" if finding.waived_because is None else f" (waived: {escaped_markdown(finding.waived_because)})"
+    )
+    return f"{finding_text(finding)}{waived}"
+
+
+def _waivers_of_nothing(manifest: Manifest, findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield the waivers that stand beside no finding here, so that no reason goes unseen."""
+    used = {(finding.rule, finding.waived_because) for finding in findings}
+    for waiver in manifest.notes.waivers:
+        is_told = any(waiver.reason in finding.message for finding in findings)  # of a stale waiver, RK109
+        if (waiver.rule, waiver.reason) not in used and not is_told:
+            yield f"**{waiver.rule}** is waived, with no such finding here: {escaped_markdown(waiver.reason)}"
