@@ -224,10 +224,8 @@ def new_trainer(target: FrozenModel, pool: TrainingPool, *, prefix: Any) -> Trai
 
 
 def step_seconds(trainer: Trainer, state: TrainState, steps: int = 20) -> dict[str, float]:
-    """Return how long the first step takes, with all that is compiled, and how long a step takes then."""
-    first = timed(lambda: trainer.advance(state))
-    for _ in range(7):  # lengths differ from batch to batch, so that the first few compile too
-        trainer.advance(state)
+    """Return what compiling costs once, in seconds over all first steps, and how long a step takes then."""
+    beginning = [timed(lambda: trainer.advance(state)) for _ in range(8)]  # lengths differ from step to step
 
     def some() -> None:
         for _ in range(steps):
@@ -235,7 +233,9 @@ def step_seconds(trainer: Trainer, state: TrainState, steps: int = 20) -> dict[s
 
     rounds = [timed(some) / steps for _ in range(3)]  # each ends with the device idle
     trainer.settle(state)
-    return {"first": round(first, 1), "median": statistics.median(rounds), "best": min(rounds)}
+    median = statistics.median(rounds)
+    compiling = sum(beginning) - len(beginning) * median
+    return {"compiling": round(compiling, 1), "median": median, "best": min(rounds)}
 
 
 def training_floor(pool: TrainingPool, num_slots: int, examples: int, flop_per_s: float) -> float:
@@ -276,9 +276,9 @@ def measure(
     target: FrozenModel,
     found: dict[str, float],
     results: Results,
-    rows: int,
+    rows: Sequence[int],
 ) -> None:
-    """Measure one number of soft tokens."""
+    """Measure one number of soft tokens, evaluations with each number of *rows* at once."""
     name = f"K={num_slots}"
     examples = " ".join(str(10 + number % 30_000) for number in range(EXAMPLES - 1))
     source_prefix, prefix = source.read_prefix(examples), target.read_prefix(examples)
@@ -310,31 +310,35 @@ def measure(
     results.keep(f"{name} preparing {ITEMS} items", round(time.perf_counter() - started, 1))
     scale = Scale(median_row_rms(target.embedding_table), method="exact")
 
-    def evaluate() -> object:
-        return bridged_generations(
-            bridge, target, inputs, steps=EVAL_SAMPLER, scale=scale, batch_size=rows,
-            max_new_tokens=NEW_TOKENS, padded=True, stops=("Question:",),
-        )  # fmt: skip
-
-    again: list[Any] = []
-    first = timed(evaluate)
-    times: list[float] = []
-
-    def twice() -> None:
-        times.extend(timed(lambda: again.append(evaluate())) for _ in range(2))
-
-    peak = peak_gib(twice)
     floor = evaluation_floor(test.questions, num_slots, found)
-    results.keep(
-        f"{name} bridged evaluation",
-        {
-            "first": first,
-            "then": min(times),
-            "floor": floor,
-            "peak_GiB": peak,
-            "repeats": again[0] == again[1],
-        },
-    )
+    for at_once in rows:
+
+        def evaluate(at_once: int = at_once) -> Any:
+            return bridged_generations(
+                bridge, target, inputs, steps=EVAL_SAMPLER, scale=scale, batch_size=at_once,
+                max_new_tokens=NEW_TOKENS, padded=True, stops=("Question:",),
+            )  # fmt: skip
+
+        first = timed(evaluate)
+        again: list[Any] = []
+        times: list[float] = []
+
+        def twice(
+            work: Callable[[], Any] = evaluate, kept: list[Any] = again, spent: list[float] = times
+        ) -> None:
+            spent.extend(timed(lambda: kept.append(work())) for _ in range(2))
+
+        peak = peak_gib(twice)
+        results.keep(
+            f"{name} bridged evaluation, {at_once} rows at once",
+            {
+                "first": first,
+                "then": min(times),
+                "floor": floor,
+                "peak_GiB": peak,
+                "repeats": again[0] == again[1],
+            },
+        )
 
 
 def baselines(source: FrozenModel, target: FrozenModel, found: dict[str, float], results: Results) -> None:
@@ -420,14 +424,14 @@ def naive(num_slots: int, source: FrozenModel, target: FrozenModel, results: Res
     results.keep("naive schedule", STEPS * seconds + EVALUATIONS * evaluation)
 
 
-def schedule(results: Results, num_slots: int) -> None:
+def schedule(results: Results, num_slots: int, rows: int) -> None:
     """Add up the whole schedule from the parts, with what compiling costs once."""
     numbers = results.numbers
     alone = sum(numbers[f"baseline {role}"]["first"] for role in ("source", "target"))
-    evaluation = numbers[f"K={num_slots} bridged evaluation"]
+    evaluation = numbers[f"K={num_slots} bridged evaluation, {rows} rows at once"]
     for what in ("with examples", "without examples"):
         step = numbers[f"K={num_slots} training step {what}"]
-        whole = step["first"] + STEPS * step["median"] + evaluation["first"] + alone
+        whole = step["compiling"] + STEPS * step["median"] + evaluation["first"] + alone
         whole += (EVALUATIONS - 1) * evaluation["then"]
         results.keep(
             f"K={num_slots} schedule {what}",
@@ -440,7 +444,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--out", type=Path, default=Path())
     arguments.add_argument("--num-soft-tokens", type=int, nargs="+", default=[2048, 128])
-    arguments.add_argument("--rows", type=int, default=ITEMS, help="rows decoded at once at the largest K")
+    arguments.add_argument(
+        "--rows", type=int, nargs="+", default=[ITEMS, ITEMS // 2], help="rows at once, at the largest K"
+    )
     arguments.add_argument("--memory-gb", type=float, help="use no more of the GPU than this")
     arguments.add_argument("--no-baselines", action="store_true")
     arguments.add_argument("--no-naive", action="store_true")
@@ -461,11 +467,11 @@ def main() -> None:
     if not given.no_baselines:
         baselines(source, target, found, results)
     for num_slots in given.num_soft_tokens:
-        rows = given.rows if num_slots == max(given.num_soft_tokens) else ITEMS
+        rows = given.rows if num_slots == max(given.num_soft_tokens) else [ITEMS]
         measure(num_slots, source, target, found, results, rows)
         torch.cuda.empty_cache()
         if not given.no_baselines:
-            schedule(results, num_slots)
+            schedule(results, num_slots, rows[0])
     if not given.no_naive:
         naive(max(given.num_soft_tokens), source, target, results)
 

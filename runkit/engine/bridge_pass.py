@@ -69,6 +69,10 @@ def recorded(whole: BridgePass, inputs: tuple[Tensor, ...]) -> Pass:
     """Return *whole* as CUDA graphs for inputs of these shapes, its blocks compiled."""
     _compile(whole.bridge)
     likes = tuple(one.detach().clone() for one in inputs)
+    # torch notices that the recording used a stream of its own; gradients wait for it as they should
+    warn = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
+    if warn is not None:
+        warn(False)
     graphed: Any = torch.cuda.make_graphed_callables(whole, likes)
     return cast("Pass", graphed)
 

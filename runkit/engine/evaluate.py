@@ -193,12 +193,12 @@ def _fed(
         noise = None if noise_IKE is None else staged((len(part), *noise_IKE.shape[1:]), fill)
         return inputs.states.staged([read[row] for row in part]), noise
 
-    following = begun(parts[0])
-    for part in (*parts[1:], None):
-        states, noise = following
-        if part is not None:
-            following = begun(part)
-        yield states.on(device), None if noise is None else noise.on(device)
+    coming = begun(parts[0])
+    for number in range(len(parts)):
+        gathered, drawn = coming
+        if number + 1 < len(parts):
+            coming = begun(parts[number + 1])
+        yield gathered.on(device), None if drawn is None else drawn.on(device)
 
 
 def read_generations(
