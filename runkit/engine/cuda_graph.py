@@ -24,6 +24,6 @@ def captured(work: Callable[[], Result], *, warm_ups: int = 2) -> tuple[torch.cu
             work()
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may ask for memory
         made = work()
     return graph, made

@@ -330,6 +330,9 @@ class Trainer:
             is_recorded = (
                 self.runs_ahead and self.target.kernels is not None and not state.passes
             )  # a recording keeps its memory
+            if is_recorded:
+                for begun in state.ahead.values():  # while torch records, no thread may ask for memory
+                    begun.states.gathered.result()
             state.passes[shapes] = recorded(whole, inputs) if is_recorded else whole
         return state.passes[shapes](*inputs)
 
