@@ -102,7 +102,7 @@ class RecordedSampler:
         self._graph, self._soft_BKE = captured(sample, warm_ups=1)
 
     def __call__(self, states: States, noise_BKE: Tensor) -> Tensor:
-        """Return soft tokens ``[B, K, E]`` in the size and dtype of embeddings; the next call overwrites them."""
+        """Return soft tokens ``[B, K, E]``, as embeddings are; the next call overwrites them."""
         for goal, given in zip((*self._states, self._noise_BKE), (*states, noise_BKE), strict=True):
             goal.copy_(given)
         self._graph.replay()

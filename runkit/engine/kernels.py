@@ -43,7 +43,7 @@ class Reading(NamedTuple):
     last_B: Tensor | None = None
     """One token a row is read, into this column."""
     asked_from: int = 0
-    """Nobody looks at what the layer says in the columns before this one; keys and values are those of all."""
+    """What the layer says in columns before this one is not looked at; keys and values are those of all."""
     compiled: bool = False
 
 
@@ -143,10 +143,11 @@ def _layers(base: nn.Module, count: int) -> nn.ModuleList | None:
 
 
 def _told_what_is_asked(layer: nn.Module) -> list[nn.Module]:
-    """Let the parts of *layer* that look at one column at a time compute only what is asked for; return them."""
+    """Let the parts of *layer* that look at single columns compute only what is asked for; return them."""
     attention = next(one for one in layer.modules() if _is_attention(one))
     mlp = getattr(layer, "mlp", None)
-    parts = [mlp] if type(mlp).__name__.endswith("MLP") else []  # others route, or return more than a tensor
+    # what has another name may route tokens, or return more than a tensor
+    parts = [mlp] if type(mlp).__name__.endswith("MLP") else []
     parts += [getattr(attention, name, None) for name in ("q_proj", "o_proj")]
     return [_tells_what_is_asked(part) for part in parts if isinstance(part, nn.Module)]
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from runkit.engine import losses
 from runkit.engine.config import load_preset, with_overrides
 from runkit.engine.content_cache import cached_tensors
+from runkit.engine.evaluate import filled
 from runkit.engine.losses import top_log_probs
 from runkit.engine.pair import FrozenModel, load_frozen
 from runkit.engine.preparation import prepare
-from runkit.engine.source_states import source_states
+from runkit.engine.source_states import SourceStates, source_states
 from runkit.engine.supervision import NUM_TOP_TOKENS, WHOLE_VOCABULARY, full_text_teacher
 from runkit.errors import StorageFailed
 
@@ -145,6 +146,25 @@ def test_ragged_states_are_padded_to_what_they_were_before(tiny, tmp_path, famil
     picked = kept.picked([3, 1], [1, 0])
     assert torch.equal(picked[0], kept.padded([3], device=torch.device("cpu")).states_BNS[0, 1])
     assert torch.equal(picked[1], kept.padded([1], device=torch.device("cpu")).states_BNS[0, 0])
+
+
+@given(longest=st.integers(1, 20), multiple=st.sampled_from([1, 8]))
+def test_states_may_be_padded_to_a_length_that_suits_a_gpu(longest, multiple):
+    lengths = torch.tensor([1, longest])
+    states = SourceStates(torch.randn(int(lengths.sum()), 3), lengths)
+    plain, suited = (states.padded([1, 0], device=torch.device("cpu"), multiple=one) for one in (1, multiple))
+    assert suited.states_BNS.shape[1] % multiple == 0
+    assert suited.states_BNS.shape[1] - longest < multiple
+    assert torch.equal(suited.states_BNS[:, :longest], plain.states_BNS)
+    assert torch.equal(suited.keep_BN[:, :longest], plain.keep_BN)
+    assert not suited.keep_BN[:, longest:].any()
+    assert not suited.states_BNS[:, longest:].any()
+
+
+def test_the_last_rows_of_a_recorded_pass_are_filled_with_the_first():
+    rows = torch.randn(3, 2)
+    assert torch.equal(filled(rows, 5), rows[[0, 1, 2, 0, 0]])
+    assert filled(rows, 3) is rows
 
 
 def test_states_are_read_from_the_disk_and_not_from_the_model(tiny, tmp_path, monkeypatch):

@@ -164,6 +164,64 @@ def test_nothing_is_remembered_after_a_pass(in_place):
     assert {one.__dict__["runkit"] for one in in_place.kernels.attentions} == {Reading()}
 
 
+def widths_of_last_layer(frozen, positions):
+    """Return the columns that parts of the last layer compute of 9, and the logits at *positions*."""
+    layer, seen = frozen.model.base_model.layers[-1], {}
+    parts = {"q": layer.self_attn.q_proj, "k": layer.self_attn.k_proj, "o": layer.self_attn.o_proj}
+    parts["mlp"] = layer.mlp.down_proj
+    torch.manual_seed(0)
+    embedded = torch.randn(2, 9, frozen.embedding_table.shape[1])
+    plainly = torch.nn.functional.linear
+
+    def linear(rows, weight, bias=None):
+        for name, part in parts.items():
+            if part.weight is weight:
+                seen[name] = rows.shape[1]
+        return plainly(rows, weight, bias)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "linear", linear)
+        logits = frozen.logits(embedded, torch.arange(9).expand(2, -1), torch.tensor(positions))
+    return seen, logits
+
+
+def test_the_last_layer_computes_only_what_is_asked_for(plain, in_place):
+    columns, logits = widths_of_last_layer(in_place, [6, 8, 9 + 5])
+    assert columns == {"q": 4, "k": 9, "o": 4, "mlp": 4}  # from column 5 on; keys are those of all columns
+    everything, wanted = widths_of_last_layer(plain, [6, 8, 9 + 5])
+    assert set(everything.values()) == {9}
+    torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_everything_is_computed_where_the_first_column_is_asked_for(in_place):
+    assert set(widths_of_last_layer(in_place, [0, 8])[0].values()) == {9}
+
+
+def test_hidden_states_of_the_last_layer_are_those_of_all_columns(plain, in_place):
+    last = plain.model.config.num_hidden_layers
+    texts = [plain.encode("Ann buys 3 pens."), plain.encode("Bo buys 4 cups and 2 mugs.")]
+    in_place.logits(
+        torch.randn(1, 3, in_place.embedding_table.shape[1]), torch.arange(3)[None], torch.tensor([2])
+    )
+    wanted, found = (frozen.hidden_states(texts, layers=[last]) for frozen in (plain, in_place))
+    torch.testing.assert_close(
+        found.states_BNS[found.keep_BN], wanted.states_BNS[wanted.keep_BN], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_part_that_routes_tokens_is_left_as_it_is():
+    class Router(torch.nn.Module):
+        def forward(self, hidden):
+            return hidden, None
+
+    model = LlamaForCausalLM(LlamaConfig(**SIZES))
+    model.model.layers[-1].mlp = router = Router()
+    kernels = install(model, compiled=False)
+    attention = model.model.layers[-1].self_attn
+    assert kernels.last == (attention, attention.q_proj, attention.o_proj)
+    assert router.forward(1) == (1, None)
+
+
 def test_layers_are_told_apart_by_their_number():
     model = LlamaForCausalLM(LlamaConfig(**SIZES))
     kernels = install(model, compiled=False)
