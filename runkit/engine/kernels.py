@@ -26,7 +26,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 NAME = "runkit"
 _WIDEST_FP32 = 128
-"""Heads of fp32 models that are wider do not fit a GPU's registers; they keep the plain way."""
+"""Kernels for wider heads of fp32 models take minutes to compile; such models keep the plain way."""
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -70,9 +70,9 @@ class Kernels:
         """Let the model's next forward passes stand after *prefix*, and keep what they read in *kept*.
 
         Args:
-            once: No more passes of this kind come, so that compiling one would take longer than it.
             asked_from: The first column whose final hidden state is of use; those before it are not numbers
                 of the model.
+            once: No more passes of this kind come, so that compiling one would take longer than it.
         """
         for number, module in enumerate(self.attentions):
             module.__dict__[NAME] = Reading(

@@ -1,7 +1,7 @@
 """Attention on a GPU by kernels of our own: what stands before a row is read where it lies, gradients repeat.
 
 A shared prefix is never copied to the rows, and no gradient is computed for it, since it comes from a frozen
-model. Blocks are functions of shape and dtype alone, never of the card, so that results are too.
+model. Blocks are functions of shape, dtype and kind of card, never of a clock: equal runs give equal bits.
 
 Legend: B rows, T columns of a row, P positions of a shared prefix, H heads of queries, G heads of keys and
 values, d width of a head.
@@ -10,6 +10,7 @@ values, d width of a head.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +26,8 @@ _MULTIPROCESSORS = 132
 
 
 _MOST_PARTS = 32
+_ROOMY = (9, 10)
+"""Generations of cards of data centres with 227 KiB of shared memory, of which 160 are used: H100 to B200."""
 
 
 class Blocks(NamedTuple):
@@ -55,14 +58,30 @@ class Sizes(NamedTuple):
     newest: Blocks
 
 
-def sizes(width: int, dtype: torch.dtype) -> Sizes:
-    """Return the blocks for heads of *width*, found by measurement on an H200 for bf16 and 64 or 128."""
+def sizes(width: int, dtype: torch.dtype, *, is_roomy: bool) -> Sizes:
+    """Return the blocks for heads of *width*, found by measurement on an H200 for bf16 and 64 or 128.
+
+    Args:
+        is_roomy: Whether a program may have over 200 KiB of shared memory. Cards that have less take blocks
+            that fit 99 KiB; those were not measured.
+    """
     if dtype == torch.float32 or width > 128:
         return Sizes(Blocks(32, 32, 4, 1), BackwardBlocks(32, 32, 32, 32, 4, 1), Blocks(16, 32, 4, 1))
+    if not is_roomy:
+        return Sizes(Blocks(64, 32, 4, 2), BackwardBlocks(32, 32, 32, 32, 4, 1), Blocks(16, 32, 2, 2))
     newest = Blocks(16, 32, 2, 4)
     if width <= 64:
         return Sizes(Blocks(128, 128, 4, 2), BackwardBlocks(64, 128, 128, 64, 8, 2), newest)
     return Sizes(Blocks(128, 128, 8, 2), BackwardBlocks(32, 64, 64, 64, 4, 2), newest)
+
+
+def _sizes(like: Tensor) -> Sizes:
+    return sizes(like.shape[-1], like.dtype, is_roomy=_is_roomy(like.device))
+
+
+@lru_cache
+def _is_roomy(device: torch.device) -> bool:
+    return device.type != "cuda" or torch.cuda.get_device_capability(device)[0] in _ROOMY
 
 
 def attend(
@@ -110,7 +129,7 @@ class _Attention(torch.autograd.Function):
         query_BHTd, key_BGTd, value_BGTd, prefix_key, prefix_value, mixed_BTHd, sums_BHT = ctx.saved_tensors
         gradient_BTHd = gradients[0] if gradients[0].stride(-1) == 1 else gradients[0].contiguous()
         batch, heads, length, width = query_BHTd.shape
-        block = sizes(width, query_BHTd.dtype).backward
+        block = _sizes(query_BHTd).backward
         products_BHT = torch.empty_like(sums_BHT)
         triton_kernels.products[(triton.cdiv(length, 64), batch * heads)](
             mixed_BTHd, gradient_BTHd, products_BHT, *_by_head(mixed_BTHd), *_by_head(gradient_BTHd),
@@ -147,7 +166,7 @@ def _mixed(
     """Return what came out, ``[B, T, H, d]``, and the log-sum-exps to base 2, ``[B, H, T]``."""
     batch, heads, length, width = query_BHTd.shape
     groups, own = key_BGTd.shape[1], key_BGTd.shape[2]
-    block = sizes(width, query_BHTd.dtype).forward
+    block = _sizes(query_BHTd).forward
     mixed_BTHd = query_BHTd.new_empty(batch, length, heads, width, dtype=dtype)
     sums_BHT = query_BHTd.new_empty(batch, heads, length, dtype=torch.float32)
     triton_kernels.forward[(triton.cdiv(length, block.rows), batch * heads)](
@@ -177,7 +196,7 @@ def newest_attends(
     groups, columns = keys_BGTd.shape[1], keys_BGTd.shape[2]
     group = heads // groups
     scale = width**-0.5 if scale is None else scale
-    block = sizes(width, query_BH1d.dtype).newest
+    block = _sizes(query_BH1d).newest
     parts = _parts(batch * groups, columns, block.columns)
     part = triton.cdiv(triton.cdiv(columns, parts), block.columns) * block.columns
     mixed = query_BH1d.new_empty(batch, heads, parts, width, dtype=torch.float32)

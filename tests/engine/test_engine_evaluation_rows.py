@@ -161,7 +161,7 @@ def test_a_little_more_or_less_free_memory_seldom_changes_the_number(free, other
     ("slots", "rows", "peak_gib"), [(2048, 200, 100.1), (2048, 100, 65.9), (128, 200, 47.4), (128, 100, 39.7)]
 )
 def test_the_estimate_is_what_an_h200_was_measured_to_need(slots, rows, peak_gib):
-    """`benchmarks/RESULTS.md`: both models and a bridge without its optimiser; what is spared is not counted."""
+    """`benchmarks/RESULTS.md`: both models and a bridge without its optimiser, nothing spared."""
     load = measured_load(slots)._replace(eval_batch=rows)
     needed = limits.run_bytes(*PAIR, load)
     estimated = WEIGHTS + 4 * BRIDGE + needed["worked examples"] + needed["evaluation"]

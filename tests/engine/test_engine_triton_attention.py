@@ -67,6 +67,25 @@ def test_a_row_that_sees_everything_is_attention_without_a_mask():
     )
 
 
+@pytest.mark.parametrize("is_roomy", [True, False])
+@pytest.mark.parametrize("width", [64, 128])
+def test_the_blocks_of_half_precision_give_the_same(monkeypatch, width, is_roomy):
+    half = ours.sizes(width, torch.bfloat16, is_roomy=is_roomy)
+    if DEVICE == "cuda" and is_roomy:
+        pytest.skip("numbers of fp32 in blocks of bf16 do not fit a GPU")
+    query, key, value = (drawn(seed, 1, 2, 150, width) for seed in (1, 2, 3))
+    prefix = prefix_of(37, 2, width)
+    wanted = ours.attend(query[:, :, 40:], key, value, prefix, None)
+    monkeypatch.setattr(ours, "sizes", lambda *_, **__: half)
+    said = ours.attend(query[:, :, 40:], key, value, prefix, None)
+    torch.testing.assert_close(said, wanted, **_CLOSE)
+    pull = torch.randn_like(said)
+    found, also = (
+        torch.autograd.grad(one, (query, key, value), pull, retain_graph=True) for one in (said, wanted)
+    )
+    torch.testing.assert_close(found, also, rtol=1e-4, atol=1e-5)
+
+
 @settings(max_examples=20)
 @given(
     last=st.lists(st.integers(0, 199), min_size=1, max_size=4),
@@ -128,7 +147,8 @@ def test_parts_depend_on_shapes_alone_and_cover_every_column():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("width", [16, 64, 80, 128, 256])
-def test_blocks_are_powers_of_two_that_a_matrix_product_takes(width, dtype):
-    for blocks in ours.sizes(width, dtype):
+@pytest.mark.parametrize("is_roomy", [True, False])
+def test_blocks_are_powers_of_two_that_a_matrix_product_takes(is_roomy, width, dtype):
+    for blocks in ours.sizes(width, dtype, is_roomy=is_roomy):
         sides = blocks[:-2]
         assert all(side >= 16 and side & (side - 1) == 0 for side in sides)
