@@ -298,7 +298,10 @@ def measure(
         seconds: dict[str, float] = {}
         peak = peak_gib(lambda t=trainer, s=state, kept=seconds: kept.update(step_seconds(t, s)))
         floor = training_floor(pool, num_slots, length, found["flop_per_s"])
-        results.keep(f"{name} training step {what}", {**seconds, "floor": floor, "peak_GiB": peak})
+        ratio = round(seconds["median"] / floor, 2)
+        results.keep(
+            f"{name} training step {what}", {**seconds, "floor": floor, "ratio": ratio, "peak_GiB": peak}
+        )
         del trainer, state
     started = time.perf_counter()
     inputs = BridgeInputs(
@@ -335,6 +338,7 @@ def measure(
                 "first": first,
                 "then": min(times),
                 "floor": floor,
+                "ratio": round(min(times) / floor, 2),
                 "peak_GiB": peak,
                 "repeats": again[0] == again[1],
             },
@@ -356,7 +360,9 @@ def baselines(source: FrozenModel, target: FrozenModel, found: dict[str, float],
             )  # fmt: skip
 
         floor = evaluation_floor(test.questions, 0, found)
-        results.keep(f"baseline {role}", {"first": timed(alone), "then": timed(alone), "floor": floor})
+        first, then = timed(alone), timed(alone)
+        ratio = round(then / floor, 2)
+        results.keep(f"baseline {role}", {"first": first, "then": then, "floor": floor, "ratio": ratio})
 
 
 def naive(num_slots: int, source: FrozenModel, target: FrozenModel, results: Results) -> None:
