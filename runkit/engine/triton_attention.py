@@ -18,8 +18,8 @@ import triton
 from torch import Tensor
 
 from runkit.engine import triton_kernels
+from runkit.engine.kernels import KeysValues
 
-KeysValues = tuple[Tensor, Tensor]
 _LOG2_E = math.log2(math.e)
 _MULTIPROCESSORS = 132
 """Of the GPU that the sizes below were chosen on; a constant, so that results do not depend on the card."""
@@ -50,12 +50,20 @@ class BackwardBlocks(NamedTuple):
     stages: int
 
 
+class NewestBlocks(NamedTuple):
+    """The same where a row has one query: its columns that a program computes at once, warps and stages."""
+
+    columns: int
+    warps: int
+    stages: int
+
+
 class Sizes(NamedTuple):
     """The blocks of each kernel."""
 
     forward: Blocks
     backward: BackwardBlocks
-    newest: Blocks
+    newest: NewestBlocks
 
 
 def sizes(width: int, dtype: torch.dtype, *, is_roomy: bool) -> Sizes:
@@ -63,13 +71,13 @@ def sizes(width: int, dtype: torch.dtype, *, is_roomy: bool) -> Sizes:
 
     Args:
         is_roomy: Whether a program may have over 200 KiB of shared memory. Cards that have less take blocks
-            that fit 99 KiB; those were not measured.
+            that fit 99 KiB; those were not timed.
     """
     if dtype == torch.float32 or width > 128:
-        return Sizes(Blocks(32, 32, 4, 1), BackwardBlocks(32, 32, 32, 32, 4, 1), Blocks(16, 32, 4, 1))
+        return Sizes(Blocks(32, 32, 4, 1), BackwardBlocks(32, 32, 32, 32, 4, 1), NewestBlocks(32, 4, 1))
     if not is_roomy:
-        return Sizes(Blocks(64, 32, 4, 2), BackwardBlocks(32, 32, 32, 32, 4, 1), Blocks(16, 32, 2, 2))
-    newest = Blocks(16, 32, 2, 4)
+        return Sizes(Blocks(64, 32, 4, 2), BackwardBlocks(32, 32, 32, 32, 4, 1), NewestBlocks(32, 2, 2))
+    newest = NewestBlocks(32, 2, 4)
     if width <= 64:
         return Sizes(Blocks(128, 128, 4, 2), BackwardBlocks(64, 128, 128, 64, 8, 2), newest)
     return Sizes(Blocks(128, 128, 8, 2), BackwardBlocks(32, 64, 64, 64, 4, 2), newest)
@@ -90,8 +98,6 @@ def attend(
     value_BGTd: Tensor,
     prefix: KeysValues | None,
     scale: float | None,
-    *,
-    is_causal: bool = True,
 ) -> Tensor:
     """Return what each query takes from the prefix and from its row up to itself, shape ``[B, T, H, d]``.
 
@@ -101,12 +107,11 @@ def attend(
     Args:
         prefix: Keys and values that all rows begin with, shape ``[1, G, P, d]`` each.
         scale: Of the scores; None for one over the root of d.
-        is_causal: False lets every query see its whole row.
     """
     scale = query_BHTd.shape[-1] ** -0.5 if scale is None else scale
     before = (None, None) if prefix is None else prefix
     mixed_BTHd: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
-        query_BHTd, key_BGTd, value_BGTd, *before, scale, is_causal
+        query_BHTd, key_BGTd, value_BGTd, *before, scale
     )
     return mixed_BTHd
 
@@ -114,14 +119,14 @@ def attend(
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
-        query_BHTd, key_BGTd, value_BGTd, prefix_key, prefix_value, scale, is_causal = given
+        query_BHTd, key_BGTd, value_BGTd, prefix_key, prefix_value, scale = given
         mixed_BTHd, sums_BHT = _mixed(
-            query_BHTd, key_BGTd, value_BGTd, prefix_key, prefix_value, scale=scale, is_causal=is_causal
+            query_BHTd, key_BGTd, value_BGTd, prefix_key, prefix_value, scale=scale, is_causal=True
         )
         ctx.save_for_backward(
             query_BHTd, key_BGTd, value_BGTd, prefix_key, prefix_value, mixed_BTHd, sums_BHT
         )
-        ctx.scale, ctx.is_causal = scale, is_causal
+        ctx.scale = scale
         return mixed_BTHd
 
     @staticmethod
@@ -146,10 +151,10 @@ class _Attention(torch.autograd.Function):
             *_of_prefix(prefix_key), *_of_prefix(prefix_value), *_by_head(gradient_BTHd),
             *(stride for one in found for stride in one.stride()[:3]),
             ctx.scale * _LOG2_E, ctx.scale, heads, heads // groups, length, own, _positions(prefix_key),
-            for_keys, width, _whole(width), *block[:4], ctx.is_causal, _precision(query_BHTd),
+            for_keys, width, _whole(width), *block[:4], _precision(query_BHTd),
             num_warps=block.warps, num_stages=block.stages,
         )  # fmt: skip
-        return (*found, None, None, None, None)
+        return (*found, None, None, None)
 
 
 def _mixed(
@@ -163,7 +168,12 @@ def _mixed(
     is_causal: bool,
     dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return what came out, ``[B, T, H, d]``, and the log-sum-exps to base 2, ``[B, H, T]``."""
+    """Return what came out, ``[B, T, H, d]``, and the log-sum-exps to base 2, ``[B, H, T]``.
+
+    Args:
+        is_causal: False lets every query see its whole row.
+        dtype: Of what comes out; None for that of the queries.
+    """
     batch, heads, length, width = query_BHTd.shape
     groups, own = key_BGTd.shape[1], key_BGTd.shape[2]
     block = _sizes(query_BHTd).forward

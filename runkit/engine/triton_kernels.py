@@ -203,7 +203,7 @@ def backward(
     value_gradient_row, value_gradient_head, value_gradient_at,
     log2_scale, scale, heads, group, length, own, before, for_keys,
     width: tl.constexpr, WIDTH: tl.constexpr, KEY_ROWS: tl.constexpr, KEY_COLUMNS: tl.constexpr,
-    QUERY_ROWS: tl.constexpr, QUERY_COLUMNS: tl.constexpr, CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
+    QUERY_ROWS: tl.constexpr, QUERY_COLUMNS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """The first *for_keys* programs compute gradients of keys and values, the others those of queries."""
     PADDED: tl.constexpr = width != WIDTH
@@ -226,19 +226,18 @@ def backward(
         of_key = tl.zeros([KEY_COLUMNS, WIDTH], dtype=tl.float32)
         of_value = tl.zeros([KEY_COLUMNS, WIDTH], dtype=tl.float32)
         whole = length // KEY_ROWS * KEY_ROWS
-        begin = tl.minimum(tl.maximum(start - behind, 0) // KEY_ROWS * KEY_ROWS, whole) if CAUSAL else 0
+        begin = tl.minimum(tl.maximum(start - behind, 0) // KEY_ROWS * KEY_ROWS, whole)
         crossing = tl.maximum(start + KEY_COLUMNS - 1 - behind, 0)
-        crossing = tl.minimum(tl.cdiv(crossing, KEY_ROWS) * KEY_ROWS, whole) if CAUSAL else 0
+        crossing = tl.minimum(tl.cdiv(crossing, KEY_ROWS) * KEY_ROWS, whole)
         for number in range(group):
             head = of_keys * group + number
             query = queries + batch * query_row + head * query_head
             gradient = gradients + batch * gradient_row + head * gradient_head
             line = (batch * heads + head) * length
-            if CAUSAL:
-                of_key, of_value = _from_rows(
-                    of_key, of_value, key, value, query, gradient, sums + line, products + line,
-                    query_at, gradient_at, begin, crossing, length, index - behind, column, log2_scale,
-                    width, KEY_ROWS, False, True, PADDED, PRECISION)
+            of_key, of_value = _from_rows(
+                of_key, of_value, key, value, query, gradient, sums + line, products + line,
+                query_at, gradient_at, begin, crossing, length, index - behind, column, log2_scale,
+                width, KEY_ROWS, False, True, PADDED, PRECISION)
             of_key, of_value = _from_rows(
                 of_key, of_value, key, value, query, gradient, sums + line, products + line,
                 query_at, gradient_at, crossing, whole, length, index - behind, column, log2_scale,
@@ -246,7 +245,7 @@ def backward(
             of_key, of_value = _from_rows(
                 of_key, of_value, key, value, query, gradient, sums + line, products + line,
                 query_at, gradient_at, whole, length, length, index - behind, column, log2_scale,
-                width, KEY_ROWS, True, CAUSAL, PADDED, PRECISION)
+                width, KEY_ROWS, True, True, PADDED, PRECISION)
         kept = (index[:, None] < own) & (column[None, :] < width)
         where = key_gradients + batch * key_gradient_row + of_keys * key_gradient_head
         where += index[:, None].to(tl.int64) * key_gradient_at + column[None, :]
@@ -286,8 +285,8 @@ def backward(
                 width, QUERY_COLUMNS, True, False, PADDED, PRECISION)
         keys_here = keys + batch * key_row + of_keys * key_head
         values_here = values + batch * value_row + of_keys * value_head
-        whole = (first + behind if CAUSAL else own) // QUERY_COLUMNS * QUERY_COLUMNS
-        after = tl.minimum(first + QUERY_ROWS + behind, own) if CAUSAL else own
+        whole = (first + behind) // QUERY_COLUMNS * QUERY_COLUMNS
+        after = tl.minimum(first + QUERY_ROWS + behind, own)
         of_query = _from_columns(
             of_query, query, gradient, sum_of_row, product, keys_here, values_here, key_at, value_at,
             0, whole, own, row + behind, column, log2_scale,
@@ -295,7 +294,7 @@ def backward(
         of_query = _from_columns(
             of_query, query, gradient, sum_of_row, product, keys_here, values_here, key_at, value_at,
             whole, after, own, row + behind, column, log2_scale,
-            width, QUERY_COLUMNS, True, CAUSAL, PADDED, PRECISION)
+            width, QUERY_COLUMNS, True, True, PADDED, PRECISION)
         where = query_gradients + batch * query_gradient_row + head * query_gradient_head
         kept = (row[:, None] < length) & (column[None, :] < width)
         where += row[:, None].to(tl.int64) * query_gradient_at + column[None, :]

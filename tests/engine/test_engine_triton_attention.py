@@ -1,5 +1,11 @@
 """Attention by kernels of our own is attention, in fp32: on a GPU, and elsewhere by Triton's interpreter."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -51,20 +57,6 @@ def test_values_and_gradients_are_those_of_torch(
     pull = torch.randn_like(said[0])
     wanted, found = (torch.autograd.grad(one, (query, key, value), pull) for one in said)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
-
-
-def test_a_row_that_sees_everything_is_attention_without_a_mask():
-    query, key, value = (drawn(seed, 2, 4, 70, 16) for seed in (1, 2, 3))
-    said = ours.attend(query, key, value, None, 0.3, is_causal=False)
-    wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.3).transpose(1, 2)
-    torch.testing.assert_close(said, wanted, **_CLOSE)
-    pull = torch.randn_like(said)
-    torch.testing.assert_close(
-        torch.autograd.grad(said, (query, key, value), pull),
-        torch.autograd.grad(wanted, (query, key, value), pull),
-        rtol=1e-4,
-        atol=1e-5,
-    )
 
 
 @pytest.mark.parametrize("is_roomy", [True, False])
@@ -143,6 +135,23 @@ def test_parts_depend_on_shapes_alone_and_cover_every_column():
             parts = ours._parts(programs, columns, 32)
             assert 1 <= parts <= 32
             assert parts == 32 or programs * parts >= min(528, programs * (columns // 64))
+
+
+@pytest.mark.parametrize(
+    ("capability", "kind", "available_kib"), [(90, "roomy", 227), (80, "other", 163), (89, "other", 99)]
+)
+def test_the_kernels_compile_for_their_cards_and_fit_their_shared_memory(capability, kind, available_kib):
+    """The card need not be there; the limits are those of H100, A100 and the cards of workstations."""
+    settings_here = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    program = [sys.executable, "-m", "tests.engine.kernels_for_cards", str(capability), kind]
+    root = Path(__file__).parents[2]
+    ended = subprocess.run(program, env=settings_here, cwd=root, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    found = json.loads(ended.stdout)
+    assert set(found) == {"forward", "backward", "newest"}
+    assert all(0 < size <= available_kib * 1024 for size in found.values())
+    # sabotage: the blocks of the large cards do not fit the others
+    assert kind != "roomy" or max(found.values()) > 99 * 1024
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
