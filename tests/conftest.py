@@ -13,10 +13,13 @@ import pytest
 from hypothesis import settings
 
 from runkit.archive.workspace import Workspace
+from runkit.engine import arithmetic
 
 # No deadline, because machines differ; the same examples every time, because main must not turn red by luck.
 settings.register_profile("runkit", deadline=None, derandomize=True)
 settings.load_profile("runkit")
+
+arithmetic.settle("portable")  # before the first test that loads torch
 
 if shutil.which("nvidia-smi") is None:
     # Where there is no GPU, Triton's interpreter runs the kernels; it asks when triton is imported first.

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 
+from runkit.checks.arithmetic import ARITHMETIC
 from runkit.checks.baselines import BASELINES
 from runkit.checks.catalogue import RULES, found
 from runkit.checks.checkpoints import CHECKPOINTS
@@ -22,7 +23,15 @@ from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import SEVERITIES, Finding
 from runkit.records.manifest import Manifest
 
-FOR_ONE_RUN: tuple[Family, ...] = (INTEGRITY, MEASUREMENT, COMPLETION, CHECKPOINTS, UNSEEDED, CODE_STATE)
+FOR_ONE_RUN: tuple[Family, ...] = (
+    INTEGRITY,
+    MEASUREMENT,
+    COMPLETION,
+    CHECKPOINTS,
+    UNSEEDED,
+    CODE_STATE,
+    ARITHMETIC,
+)
 """Families that look at each run by itself, so that runs can be read one after the other."""
 
 FOR_ALL_RUNS: tuple[Family, ...] = (BASELINES,)

@@ -457,6 +457,19 @@ RULES: tuple[Rule, ...] = (
         checked_by="validate",
     ),
     Rule(
+        code="RK411",
+        name="other-arithmetic",
+        family="lineage",
+        severity="info",
+        summary="Single operations gave other bits on the run's machine than they are known to give.",
+        why="The run was asked for the arithmetic that every x86-64 processor with AVX2 computes alike, and its "
+        "machine computed otherwise: its numbers are measured as well as others, and repeat on its own kind of "
+        "machine only.",
+        example="A program that loaded torch before runkit, so that the settings came too late.",
+        way_out="Train with `runkit train` in a process of its own, on an x86-64 processor with AVX2.",
+        checked_by="validate",
+    ),
+    Rule(
         code="RK501",
         name="inside-noise",
         family="statistics",

@@ -177,6 +177,18 @@ class Software(Record):
     code: Code
 
 
+class Arithmetic(Record):
+    """How the last bit of a run's numbers came about, and whether single operations gave the known bits."""
+
+    setting: Literal["portable", "fast"]
+    """``portable``: kernels that every x86-64 processor with AVX2 computes alike; ``fast``: the machine's own."""
+    device: str
+    """``cpu`` or ``cuda``."""
+    threads: PositiveInt
+    differing: tuple[str, ...]
+    """Operations whose bits on this machine are not the known ones; none were compared on a GPU."""
+
+
 class Configuration(GrownRecord):
     """What the run was told, and what of it had an effect."""
 
@@ -395,6 +407,8 @@ class RunFacts(Record):
     """In order of step, the final one last."""
     metrics: tuple[Metric, ...]
     missing_artifacts: tuple[MissingArtifact, ...]
+    arithmetic: Arithmetic | None = None
+    """Null where nobody recorded it: older runs and other programs."""
 
     def evaluation(self, label: str) -> Evaluation | None:
         """Return the evaluation called *label*, or None."""
