@@ -3,8 +3,8 @@
     python benchmarks/pocket_archive.py train --out FOLDER [--at-once N] [--part K/M]
     python benchmarks/pocket_archive.py seal --runs FOLDER
 
-Any x86-64 machine with AVX2 may train them (see ``runkit.engine.arithmetic``). Waivers are left out when a run
-is sealed anew: they accept what was found in the numbers of before.
+Any x86-64 machine with AVX2 may train them (see ``runkit.engine.arithmetic``). Waivers are left out when a
+run is sealed anew: they accept what was found in the numbers of before.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def train(out: Path, *, at_once: int, part: tuple[int, int]) -> list[str]:
     def trained(manifest: Manifest) -> int:
         argv = manifest.sealed.command.argv
         assert argv is not None, "runkit train records its command"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        above = os.environ.get("PYTHONPATH", "")
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{above}", "OMP_NUM_THREADS": "1"}
         log = (out / f"{manifest.run_id}.out").open("wb")
         with log:
             command = [sys.executable, "-m", *argv, "--workspace", "."]
