@@ -12,6 +12,7 @@ from runkit.checks.checkpoints import CHECKPOINTS
 from runkit.checks.claims import CLAIMS
 from runkit.checks.code_state import CODE_STATE
 from runkit.checks.completion import COMPLETION
+from runkit.checks.evidence import EVIDENCE
 from runkit.checks.integrity import INTEGRITY
 from runkit.checks.lineage import LINEAGE
 from runkit.checks.measurement import MEASUREMENT
@@ -22,7 +23,15 @@ from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import SEVERITIES, Finding
 from runkit.records.manifest import Manifest
 
-FOR_ONE_RUN: tuple[Family, ...] = (INTEGRITY, MEASUREMENT, COMPLETION, CHECKPOINTS, UNSEEDED, CODE_STATE)
+FOR_ONE_RUN: tuple[Family, ...] = (
+    INTEGRITY,
+    EVIDENCE,
+    MEASUREMENT,
+    COMPLETION,
+    CHECKPOINTS,
+    UNSEEDED,
+    CODE_STATE,
+)
 """Families that look at each run by itself, so that runs can be read one after the other."""
 
 FOR_ALL_RUNS: tuple[Family, ...] = (BASELINES,)
@@ -55,6 +64,8 @@ def gather(archive: ArchiveView, families: Iterable[Family] = EVERY_FAMILY) -> t
         judged -= {"RK101", "RK103", "RK106"}
     if not all(seen.rehashed for seen in archive.observations.values()) or not archive.observations:
         judged -= {"RK102"}
+    if not archive.rereadings:
+        judged -= {"RK110"}
     return concluded(unwaived(archive, families), archive.manifests, judged=judged)
 
 

@@ -108,7 +108,15 @@ def ablation_table(
         notes=(
             *(
                 Note("", text)
-                for text in _general_notes(names[spec.control], sources, family, blocks, names, against)
+                for text in _general_notes(
+                    names[spec.control],
+                    sources,
+                    family,
+                    blocks,
+                    names,
+                    against,
+                    [runs[row.run].is_kept for row in spec.rows],
+                )
             ),
             *(Note(letter, text) for text, letter in marks.letters.items()),
         ),
@@ -282,12 +290,13 @@ def _general_notes(
     blocks: tuple[Block, ...],
     names: Mapping[str, str],
     against: Sequence[FrozenComparison],
+    are_kept: Sequence[bool],
 ) -> list[str]:
     scores = [found.accuracy for found in sources if isinstance(found.accuracy, ScoreSource)]
     peaks = [found.peak for found in sources if isinstance(found.peak, PeakSource)]
     is_any_bold = any(cell.is_bold for block in blocks for row in block.rows for cell in row.cells)
     sentences = [
-        notes.accuracy_sentence(scores),
+        notes.accuracy_sentence(scores, are_kept),
         notes.comparison_sentence(family, control, names),
         notes.discordance_sentence(family, names) if family.by_run else None,
         notes.power_sentence(family),

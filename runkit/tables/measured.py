@@ -33,6 +33,12 @@ class ArchivedRun:
         return self.manifest.run_id
 
     @property
+    def is_kept(self) -> bool:
+        """Whether logs and dumps lie in the archive, where they are read again before a table is printed."""
+        needed = [one for one in self.manifest.sealed.artifacts if one.role not in {"checkpoint", "other"}]
+        return bool(needed) and all(one.is_here for one in needed)
+
+    @property
     def source(self) -> RunSource:
         """What the sidecar says of this run."""
         return RunSource(run_id=self.run_id, manifest_digest=self.manifest.seal.digest)

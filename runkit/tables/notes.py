@@ -15,14 +15,35 @@ DASH_SENTENCE = (
 )
 
 
-def accuracy_sentence(scores: Sequence[ScoreSource]) -> str:
-    """Return what an accuracy is, with n and split."""
+def evidence_sentence(are_kept: Sequence[bool]) -> str:
+    """Return what the counts were compared with.
+
+    Args:
+        are_kept: For each run of the table whether its logs and dumps lie in the archive.
+    """
+    num_kept, num_runs = sum(are_kept), len(are_kept)
+    head = "every count is recomputed from archived per-sample outcomes"
+    again = "kept logs and dumps, which were read again for this table and say the same"
+    elsewhere = "files are kept by reference, outside of the archive: `runkit validate --references` compares with them"
+    if num_kept == num_runs:
+        return f"{head}, and these with the {again}"
+    if not num_kept:
+        return f"{head}; their logs, dumps and other {elsewhere}"
+    return (
+        f"{head}, and these of {num_kept} of {num_runs} runs with the {again}; of the other "
+        f"{num_runs - num_kept} all {elsewhere}"
+    )
+
+
+def accuracy_sentence(scores: Sequence[ScoreSource], are_kept: Sequence[bool]) -> str:
+    """Return what an accuracy is, with n, split and evidence."""
     measured = sorted({(score.n, score.split) for score in scores})
     sizes = " and ".join(f"n = {n} items of the {split} split" for n, split in measured)
+    evidence = evidence_sentence(are_kept)
     return (
         f"Accuracy and invalid answers: bridged, final evaluation, {sizes}; an invalid answer counts as "
         "wrong. Brackets: Wilson 95% intervals. "
-        "Every count is recomputed from archived per-sample outcomes."
+        f"{evidence[:1].upper()}{evidence[1:]}."
     )
 
 
@@ -172,14 +193,13 @@ def _is_significant(comparison: ComparisonSource) -> bool:
     return comparison.p_holm is not None and comparison.p_holm < SIGNIFICANT_BELOW
 
 
-def seeds_sentence(seeds: Sequence[int], *, n: int, split: str) -> str:
+def seeds_sentence(seeds: Sequence[int], *, n: int, split: str, are_kept: Sequence[bool]) -> str:
     """Return what a bridged accuracy over seeds is, and that nothing but the seed differs within a row."""
     return (
         f"Bridged rows: one run for each of {len(seeds)} training seeds ({', '.join(map(str, seeds))}), "
         "which differ in nothing else, by their effective configurations. Accuracy and invalid answers: mean "
         f"over the seeds, final evaluation, n = {n} items of the {split} split, the same for all; an invalid "
-        "answer counts as wrong; every count is recomputed from archived per-sample outcomes. Min, max: of "
-        "one seed."
+        f"answer counts as wrong; {evidence_sentence(are_kept)}. Min, max: of one seed."
     )
 
 

@@ -79,6 +79,7 @@ def seed_table(
             ),
         ),
     )
+    are_kept = [runs[run_id].is_kept for row in spec.rows for run_id in row.runs]
     return Table(
         caption=spec.caption,
         label=spec.label,
@@ -87,7 +88,7 @@ def seed_table(
         stub_header="Bridge",
         columns=_COLUMNS,
         blocks=tuple(block for block in blocks if block.rows),
-        notes=tuple(Note("", text) for text in _notes(control, family)),
+        notes=tuple(Note("", text) for text in _notes(control, family, are_kept)),
     )
 
 
@@ -279,10 +280,12 @@ def _interval(source: SeedScoreSource | ScoreSource) -> Interval:
     return Interval(source.interval_low, source.interval_high)
 
 
-def _notes(control: MeasuredRow, family: _Family) -> tuple[str, ...]:
+def _notes(control: MeasuredRow, family: _Family, are_kept: Sequence[bool]) -> tuple[str, ...]:
     evaluation = control.evaluations[0]
     return (
-        notes.seeds_sentence(control.seeds, n=len(control.outcomes[0].items), split=evaluation.split),
+        notes.seeds_sentence(
+            control.seeds, n=len(control.outcomes[0].items), split=evaluation.split, are_kept=are_kept
+        ),
         notes.seeds_interval_sentence(),
         notes.seeds_comparison_sentence(control.label, tuple(family)),
     )

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runkit.archive.hashing import file_digest
-from runkit.archive.observing import observe_run
+from runkit.archive.kept_files import kept_run
+from runkit.archive.observing import observe_runs
 from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
+from runkit.archive.rereading_cache import RereadingCache
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
 from runkit.checks.catalogue import found
@@ -22,6 +24,7 @@ from runkit.checks.comparison import effective_difference, is_noop
 from runkit.checks.gather import gather
 from runkit.checks.view import ArchiveView
 from runkit.errors import OutsideWorkspace, RecordInvalid, TableRefused, UnknownName, UsageError
+from runkit.ingest.rereading import read_again
 from runkit.records.cells import CellSidecar, Table
 from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
@@ -56,8 +59,8 @@ def table_names(workspace: Workspace) -> tuple[str, ...]:
 def render_table(workspace: Workspace, name: str) -> RenderedTable:
     """Return the table called *name* as the archive proves it now; nothing is written.
 
-    Sizes of preserved files are compared with the manifests and the outcomes are hashed; ``validate``
-    hashes the rest.
+    Of the runs that it prints, the kept files and the outcomes are hashed, and the kept logs and dumps are
+    read again: a row whose files say something else is refused.
 
     Raises:
         OutsideWorkspace: *name* would lead out of ``paper_tables/``.
@@ -215,12 +218,14 @@ def _replicates(spec: TableSpec, runs: Mapping[str, ArchivedRun]) -> frozenset[s
 def _findings(
     workspace: Workspace, runs: Mapping[str, ArchivedRun], folder: ManifestFolder
 ) -> tuple[Finding, ...]:
+    manifests = [run.manifest for run in runs.values()]
+    seen = observe_runs(workspace, manifests, references=None, jobs=os.cpu_count() or 1)
+    kept = [kept_run(workspace, run, one) for run, one in zip(manifests, seen, strict=True)]
+    said = read_again(kept, cache=RereadingCache.of_user(workspace))
     view = ArchiveView(
         manifests=folder.manifests,
-        observations={
-            run_id: observe_run(workspace, run.manifest, rehash=False, references=None)
-            for run_id, run in runs.items()
-        },
+        observations=dict(zip(runs, seen, strict=True)),
+        rereadings=dict(zip(runs, said, strict=True)),
         outcomes={run_id: run.outcomes for run_id, run in runs.items()},
         unreadable_ids=frozenset(Path(found.path).stem for found in folder.unreadable),
     )
