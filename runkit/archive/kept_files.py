@@ -10,7 +10,7 @@ from runkit.records.manifest import Artifact, Manifest
 from runkit.records.observation import RunObservation
 from runkit.records.rereading import KeptFile, KeptRun
 
-_ONLY_LOOKED_FOR = frozenset({"checkpoint", "other"})
+ONLY_LOOKED_FOR = frozenset({"checkpoint", "other"})
 """Roles of files that our readers look for and do not open."""
 
 
@@ -32,7 +32,7 @@ def kept_run(
             files.append(KeptFile(artifact.path, str(place), artifact.sha256, artifact.size_bytes))
         else:
             away.append(artifact)
-    needed = [artifact for artifact in away if artifact.role not in _ONLY_LOOKED_FOR]
+    needed = [artifact for artifact in away if artifact.role not in ONLY_LOOKED_FOR]
     is_whole_folder = not away and not observation.unlisted and all(one.is_here for one in sealed.artifacts)
     return KeptRun(
         run_id=sealed.run_id,
@@ -41,7 +41,7 @@ def kept_run(
         seal_digest=manifest.seal.digest,
         files=tuple(files),
         folder=str(workspace.preserved_path(sealed.run_id).absolute()) if is_whole_folder else None,
-        stand_ins=tuple(artifact.path for artifact in away if artifact.role in _ONLY_LOOKED_FOR),
+        stand_ins=tuple(artifact.path for artifact in away if artifact.role in ONLY_LOOKED_FOR),
         absent=frozenset(artifact.path for artifact in needed),
         not_read_because=_why_not(sealed.artifacts, needed),
         is_readable=bool(files) and all(artifact.role == "dump" for artifact in needed),

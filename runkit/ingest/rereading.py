@@ -95,7 +95,8 @@ def read_again(
 
 def _rereading(run: KeptRun, answer: _Answer | None) -> Rereading:
     if answer is None:
-        return Rereading(None, not_read_because=run.not_read_because)
+        foreign = f"nobody knows what the reader {run.reader!r} reads of files that are not at hand"
+        return Rereading(None, not_read_because=run.not_read_because or foreign)
     if answer.reader_is_missing:
         return Rereading(None, not_read_because=answer.trouble)
     if answer.facts is None:

@@ -14,7 +14,7 @@ _SHOWN_INSTEAD = frozenset({"RK301", "RK302", "RK303", "RK401"})
 """Rules whose runs are printed, marked for what they are."""
 
 _NEVER_PRINTED = frozenset({"RK102", "RK104", "RK105", "RK106", "RK110"})
-"""Rules whose runs are not printed whatever a person says: the archive holds something else than was sealed."""
+"""Rules whose runs are not printed whatever a person says: what is there is not what was sealed."""
 
 
 def blocks_a_table(finding: Finding, *, is_replicate: bool) -> bool:

@@ -19,6 +19,9 @@ PEAK_SEED = 0
 """Of the resamples that correct a peak, so that a table is a function of the archive."""
 FINAL = "final"
 
+Files = Literal["reread", "reference", "lost"]
+"""Logs and dumps of a run: kept and read again just now, kept by reference in part, or kept and gone."""
+
 
 @dataclass(frozen=True)
 class ArchivedRun:
@@ -26,17 +29,12 @@ class ArchivedRun:
 
     manifest: Manifest
     outcomes: RunOutcomes
+    files: Files = "reference"
 
     @property
     def run_id(self) -> str:
         """The run's name in the archive."""
         return self.manifest.run_id
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether logs and dumps lie in the archive, where they are read again before a table is printed."""
-        needed = [one for one in self.manifest.sealed.artifacts if one.role not in {"checkpoint", "other"}]
-        return bool(needed) and all(one.is_here for one in needed)
 
     @property
     def source(self) -> RunSource:

@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runkit.archive.hashing import file_digest
-from runkit.archive.kept_files import kept_run
+from runkit.archive.kept_files import ONLY_LOOKED_FOR, kept_run
 from runkit.archive.observing import observe_runs
 from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
 from runkit.archive.rereading_cache import RereadingCache
@@ -28,6 +28,7 @@ from runkit.ingest.rereading import read_again
 from runkit.records.cells import CellSidecar, Table
 from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
+from runkit.records.rereading import Rereading
 from runkit.records.seedspec import SeedTableSpec, is_seed_spec
 from runkit.records.tablespec import TableSpec
 from runkit.render.latex import latex_table, standalone_document
@@ -35,7 +36,7 @@ from runkit.render.markdown import markdown_table
 from runkit.tables.ablation import ablation_table
 from runkit.tables.explaining import CellExplanation, explain
 from runkit.tables.guards import blocks_a_table
-from runkit.tables.measured import ArchivedRun
+from runkit.tables.measured import ArchivedRun, Files
 from runkit.tables.sidecar import sidecar
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -162,7 +163,7 @@ def _ablation_table(workspace: Workspace, spec: TableSpec) -> Table:
     folder = read_manifests(workspace)
     runs = _rows_of(workspace, [spec.control, *(row.run for row in spec.rows)], folder)
     replicates = _replicates(spec, runs)
-    findings = _findings(workspace, runs, folder)
+    runs, findings = _judged(workspace, runs, folder)
     blocking = _blocking(findings, runs, replicates)
     warnings = _open_warnings(findings, runs, folder)
     return ablation_table(spec, runs, replicates=replicates, blocking=blocking, warnings=warnings)
@@ -178,7 +179,8 @@ def _seed_table(workspace: Workspace, spec: SeedTableSpec) -> Table:
 
     folder = read_manifests(workspace)
     runs = _rows_of(workspace, [run for row in spec.rows for run in row.runs], folder)
-    blocking = _blocking(_findings(workspace, runs, folder), runs, frozenset())
+    runs, findings = _judged(workspace, runs, folder)
+    blocking = _blocking(findings, runs, frozenset())
     return seed_table(spec, runs, changes=changes, blocking=blocking)
 
 
@@ -215,13 +217,14 @@ def _replicates(spec: TableSpec, runs: Mapping[str, ArchivedRun]) -> frozenset[s
     )
 
 
-def _findings(
+def _judged(
     workspace: Workspace, runs: Mapping[str, ArchivedRun], folder: ManifestFolder
-) -> tuple[Finding, ...]:
+) -> tuple[dict[str, ArchivedRun], tuple[Finding, ...]]:
+    """Return *runs* with what became of their files, and what is found in them."""
     manifests = [run.manifest for run in runs.values()]
     seen = observe_runs(workspace, manifests, references=None, jobs=os.cpu_count() or 1)
     kept = [kept_run(workspace, run, one) for run, one in zip(manifests, seen, strict=True)]
-    said = read_again(kept, cache=RereadingCache.of_user(workspace))
+    said = list(read_again(kept, cache=RereadingCache.of_user(workspace)))
     view = ArchiveView(
         manifests=folder.manifests,
         observations=dict(zip(runs, seen, strict=True)),
@@ -229,7 +232,23 @@ def _findings(
         outcomes={run_id: run.outcomes for run_id, run in runs.items()},
         unreadable_ids=frozenset(Path(found.path).stem for found in folder.unreadable),
     )
-    return gather(view)
+    judged = {
+        run_id: replace(run, files=_files(run, found, one.is_readable))
+        for (run_id, run), found, one in zip(runs.items(), said, kept, strict=True)
+    }
+    return judged, gather(view)
+
+
+def _files(run: ArchivedRun, found: Rereading, is_readable: bool) -> Files:
+    if found.facts is None and found.trouble is None and is_readable:
+        raise TableRefused(
+            f"run {run.run_id}: its kept files cannot be read again, because {found.not_read_because}; "
+            "install it, or leave the row out"
+        )
+    needed = [one for one in run.manifest.sealed.artifacts if one.role not in ONLY_LOOKED_FOR]
+    if not needed or not all(one.is_here for one in needed):
+        return "reference"
+    return "reread" if found.not_read_because is None else "lost"
 
 
 def _open_warnings(

@@ -56,11 +56,19 @@ def write_run(workspace: Workspace, run: ArchivedRun) -> Manifest:
 
 
 def _written(workspace: Workspace, run: ArchivedRun, artifact: Artifact) -> Artifact:
+    """Return *artifact* as kept: a checkpoint with made-up bytes; logs and dumps, which no log of a real run
+    is behind, by reference.
+    """
     content = f"{run.run_id} {artifact.path}\n".encode()
-    path = workspace.preserved_path(run.run_id) / artifact.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return artifact.model_copy(update={"size_bytes": len(content), "sha256": _sha256(content)})
+    is_here = artifact.role == "checkpoint"
+    if is_here:
+        path = workspace.preserved_path(run.run_id) / artifact.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    storage = "copy" if is_here else "reference"
+    return artifact.model_copy(
+        update={"size_bytes": len(content), "sha256": _sha256(content), "storage": storage}
+    )
 
 
 def _sha256(content: bytes) -> str:
