@@ -47,15 +47,17 @@ class RereadingCache:
             file = os.open(self.folder / key, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError):
             return None
-        with os.fdopen(file, "rb") as opened:
-            try:
-                found = os.fstat(file)
-                is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-                if not is_ours or found.st_mode & 0o022 or found.st_size > _MOST_BYTES:
-                    return None
-                return opened.read(_MOST_BYTES)
-            except OSError:
+        try:
+            found = os.fstat(file)
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+            if not is_ours or found.st_mode & 0o022 or found.st_size > _MOST_BYTES:
                 return None
+            with os.fdopen(file, "rb", closefd=False) as opened:
+                return opened.read(_MOST_BYTES)
+        except OSError:
+            return None
+        finally:
+            os.close(file)
 
     def put(self, key: str, content: bytes) -> None:
         """Keep *content* under *key*, if that is possible."""

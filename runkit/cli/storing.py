@@ -1,4 +1,4 @@
-"""The verbs of the store: verify, seal, gc, pack, unpack, push, pull, schema. They print what was reported."""
+"""The verbs of the store: verify, seal, gc, pack, unpack, push, pull, schema. They print reports."""
 
 from __future__ import annotations
 

@@ -28,6 +28,8 @@ factors = [
 ]
 """
 
+_CHECKPOINT = Artifact(path="last.pt", role="checkpoint", size_bytes=0, sha256="0" * 64, storage="copy")
+
 
 def write_archive(workspace: Workspace, runs: Iterable[ArchivedRun]) -> None:
     """Write manifests, outcomes and files of *runs*, sealed again with the digests of what was written."""
@@ -46,7 +48,8 @@ def write_run(workspace: Workspace, run: ArchivedRun) -> Manifest:
         update={
             "outcomes": OutcomesReference(path=path.name, sha256=_sha256(content), num_rows=num_rows),
             "artifacts": tuple(
-                _written(workspace, run, artifact) for artifact in run.manifest.sealed.artifacts
+                _written(workspace, run, artifact)
+                for artifact in (*run.manifest.sealed.artifacts, _CHECKPOINT)
             ),
         }
     )
