@@ -77,7 +77,7 @@ def with_answers(evaluation: EvaluationOutcomes, system: str, num_correct: int) 
 
 
 def forge(workspace: Workspace, run_id: str, *, label: str, system: str, more: int, in_log: bool) -> Manifest:
-    """Let *system* have *more* correct answers, in outcomes, counts, logged accuracy and metrics; seal anew."""
+    """Let *system* have *more* correct answers, in outcomes, counts, log and metrics; seal anew."""
     sealed = read_manifest(workspace, run_id).sealed
     outcomes = dict(read_outcomes(workspace, read_manifest(workspace, run_id)))
     outcomes[label] = with_answers(outcomes[label], system, more)
