@@ -24,10 +24,10 @@ from runkit.records.rereading import Rereading
 from runkit.records.schema import IMPLIED_BY_READER
 
 _NAMED_BY = {
-    "evaluations": "label", "metrics": "name", "systems": "system", "logged": "system",
-    "models": "role", "missing_artifacts": "path",
+    "evaluations": ("label",), "metrics": ("name",), "systems": ("system",), "logged": ("system",),
+    "models": ("role",), "missing_artifacts": ("path", "role"),
 }  # fmt: skip
-"""Lists of records, and the field that tells their entries apart."""
+"""Lists of records, and the fields that tell their entries apart."""
 
 _ON_DUMPS = ("status", "metrics", "missing_artifacts", "data")
 """Facts that cannot be compared while a dump is not at hand."""
@@ -144,11 +144,11 @@ def _flat(path: _Path, value: _Value) -> Iterator[tuple[_Path, _Value]]:
         return
     times = Counter[str]()
     for entry in value:
-        name = str(entry.get(named_by))
+        name = " ".join(str(entry.get(key)) for key in named_by)
         times[name] += 1
         inside = name if times[name] == 1 else f"{name} ({times[name]})"
         yield from _flat(
-            (*path, inside), {key: one for key, one in entry.items() if key != named_by} or "there"
+            (*path, inside), {key: one for key, one in entry.items() if key not in named_by} or "there"
         )
 
 
@@ -159,11 +159,11 @@ def _not_comparable(manifest: Manifest, rereading: Rereading, facts: RunFacts) -
     if sealed.provenance.num_log_lines_understood < facts.provenance.num_log_lines_understood:
         skipped.append(("provenance", "num_log_lines_understood"))
     # What could not be kept of the directory: `preserve` says so, and a reader of the copy misses it.
-    skipped += [
-        ("missing_artifacts", one.path)
-        for one in sealed.missing_artifacts
-        if one.role == "other" and one.evidence is None
-    ]
+    left = {one.path for one in sealed.missing_artifacts if one.role == "other" and one.evidence is None}
+    known = {(one.path, one.role) for one in sealed.missing_artifacts if one.path not in left}
+    missed = {(one.path, one.role) for one in facts.missing_artifacts if one.path in left}
+    skipped += [("missing_artifacts", f"{path} other") for path in left]
+    skipped += [("missing_artifacts", f"{path} {role}") for path, role in missed - known]
     if sealed.directory_name is None and _stood_in_the_name(sealed) and not _stood_in_the_name(facts):
         skipped += [("started",), ("duration_seconds",)]
     if sealed.directory_name is None and facts.provenance.logged_run_directory == sealed.run_id:

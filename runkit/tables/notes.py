@@ -26,8 +26,8 @@ def evidence_sentence(files: Sequence[Files]) -> str:
     head = "every count is recomputed from archived per-sample outcomes"
     again = "compared with the kept logs and dumps, which were read again for this table and say the same"
     elsewhere = (
-        "kept by reference, outside of the archive, and not compared here: "
-        "`runkit validate --references` reads them again"
+        "not in the archive and not compared here; "
+        "`runkit validate --references` reads files by reference again"
     )
     num, counts = len(files), Counter(files)
     if counts["reread"] == num:
@@ -38,7 +38,7 @@ def evidence_sentence(files: Sequence[Files]) -> str:
         parts.append(f"{whose} {elsewhere}")
     if counts["lost"]:
         parts.append(
-            f"kept files of {counts['lost']} of {num} runs are gone, so nothing of these was compared"
+            f"kept files of {counts['lost']} of {num} runs are gone, so that not all of these was compared"
         )
     return "; ".join([head, *parts])
 

@@ -243,7 +243,7 @@ def _files(run: ArchivedRun, found: Rereading, is_readable: bool) -> Files:
     if found.facts is None and found.trouble is None and is_readable:
         raise TableRefused(
             f"run {run.run_id}: its kept files cannot be read again, because {found.not_read_because}; "
-            "install it, or leave the row out"
+            "install what is missing, or leave the row out"
         )
     needed = [one for one in run.manifest.sealed.artifacts if one.role not in ONLY_LOOKED_FOR]
     if not needed or not all(one.is_here for one in needed):

@@ -296,6 +296,25 @@ def test_a_name_that_was_chosen_or_repaired_is_no_contradiction(
     assert contradictions(workspace) == []
 
 
+def test_what_preserve_knows_and_the_copy_does_not_is_no_contradiction(
+    workspace: Workspace, cluster_run: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"w" * 5000)
+    (cluster_run / "inner" / "checkpoint.pt").symlink_to(weights)
+    (cluster_run / "inner" / "best.pt").write_bytes(b"b" * 50_000)
+    log = (cluster_run / "inner" / "train.log").open("a")
+    log.write("half a li")
+    log.flush()
+    sealed = preserve(workspace, PreserveRequest(cluster_run, snapshot=True)).sealed
+    log.close()
+    assert sealed.snapshot is not None
+    request = PreserveRequest(cluster_run, run_id="large", reference_over=10_000)
+    assert {one.storage for one in preserve(workspace, request).sealed.artifacts} == {"copy", "reference"}
+    assert contradictions(workspace) == []
+    assert "2 runs read again" in verb(workspace, "validate")[1]
+
+
 def test_kept_files_that_no_reader_understands_are_an_error(pocket: Workspace) -> None:
     path = pocket.preserved_path("pocket") / "config.json"
     path.chmod(0o644)
