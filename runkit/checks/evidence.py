@@ -35,6 +35,9 @@ _ON_DUMPS = ("status", "metrics", "missing_artifacts", "data")
 _LONGEST_VALUE = 60
 _NUM_NAMED = 3
 
+_DROPPED = "[dropped]"
+"""What readers put in the place of what may be a secret."""
+
 _Value = Any
 _Path = tuple[str, ...]
 
@@ -57,6 +60,14 @@ def fact_findings(manifest: Manifest, rereading: Rereading, facts: RunFacts) -> 
     """Yield where the sealed facts of *manifest* are not *facts*, what its files say now."""
     sealed, said = _sealed_values(manifest), _said_values(manifest, facts)
     skipped = _not_comparable(manifest, rereading, facts)
+    withheld = [path for path in said if _is_withheld(said[path]) and not _is_withheld(sealed.get(path))]
+    if withheld:
+        skipped += (*withheld, ("command", "dropped"), ("configuration", "effective_digest"))
+        message = (
+            "this version does not read again what may be a secret, which was sealed by an older one: "
+            f"{_listed(withheld)}"
+        )
+        yield found("RK110", manifest.run_id, _place(withheld[0]), message, severity="info")
     differing: dict[_Path, list[_Path]] = defaultdict(list)
     younger = []
     for path in sorted({*sealed, *said}):
@@ -182,6 +193,10 @@ def _is_empty(value: _Value) -> bool:
     return value is None or value in ([], "", {})
 
 
+def _is_withheld(value: _Value) -> bool:
+    return _DROPPED in canonical_json(value)
+
+
 def _is_compared_whole(path: _Path, said: _Value, manifest: Manifest) -> bool:
     """Return whether leaving *path* out of the sealed facts changes what the others mean."""
     if path[0] == "evaluations" and len(path) > 3 and path[2] == "systems":
@@ -196,6 +211,8 @@ def _file_of(path: _Path, manifest: Manifest) -> str:
     """Return the kept file that says what *path* names."""
     sealed = manifest.sealed
     log = sealed.provenance.log_path
+    if path[0] == "metrics" and path[1].startswith("final."):
+        return _dump_of(sealed.evaluation("final"), manifest)
     if path[0] == "evaluations":
         evaluation = sealed.evaluation(path[1])
         of_log = path[2:3] in {("logged",), ("log_line",)}

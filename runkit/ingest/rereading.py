@@ -22,8 +22,7 @@ from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-import runkit.ingest
-import runkit.records
+import runkit
 from runkit import __version__
 from runkit.errors import RecordInvalid, RunkitError, UnknownName
 from runkit.ingest.readers import BUILT_IN, ingest
@@ -34,6 +33,9 @@ from runkit.records.rereading import KeptFile, KeptRun, Rereading
 
 _WORTH_PROCESSES_BYTES = 48 << 20
 """Starting processes for less than this takes longer than reading it."""
+
+_DO_NOT_READ = frozenset({"cli", "workflows", "engine", "archive", "checks", "audit", "tables", "render"})
+"""Packages that no reader stands on."""
 
 Progress = Callable[[int, int], object]
 """Is given how many runs were read, and of how many."""
@@ -152,11 +154,12 @@ def _below(folder: str, inside: str) -> Path:
 
 
 def _sources_digest() -> str:
-    """Return a digest of the code that reads: of the readers, and of the records that they fill."""
+    """Return a digest of the code that reads: the readers, and all that they stand on."""
     digest = hashlib.sha256(__version__.encode())
-    for package in (runkit.ingest, runkit.records):
-        for path in sorted(Path(package.__path__[0]).glob("*.py")):
-            digest.update(f"\n{path.name}\n".encode())
+    root = Path(runkit.__path__[0])
+    for path in sorted(root.glob("*/*.py")):
+        if path.parent.name not in _DO_NOT_READ:
+            digest.update(f"\n{path.relative_to(root).as_posix()}\n".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -17,12 +17,14 @@ from runkit.archive.outcomes_file import outcomes_to_parquet
 from runkit.archive.reading import read_manifest, read_outcomes
 from runkit.archive.rereading_cache import VARIABLE
 from runkit.archive.workspace import Workspace
+from runkit.checks.evidence import fact_findings
 from runkit.cli.app import app
 from runkit.ingest.derive import derived_metrics
 from runkit.ingest.dumps import scores
 from runkit.ingest.rereading import read_again
-from runkit.records.manifest import Evaluation, Manifest, SealedFacts
+from runkit.records.manifest import Evaluation, Manifest, RunFacts, SealedFacts
 from runkit.records.outcomes import EvaluationOutcomes
+from runkit.records.rereading import Rereading
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.run import RunRequest
 from runkit.workflows.run import run as run_command
@@ -231,6 +233,22 @@ def test_a_fact_that_was_not_read_then_is_noted_and_no_contradiction(pocket: Wor
     ((severity, place, message),) = contradictions(pocket)
     assert (severity, place) == ("info", "sealed.hardware.cpu_model")
     assert message.startswith("the kept files say more than was sealed, which this version reads")
+
+
+def test_a_secret_that_an_older_version_sealed_is_noted_and_not_shown(pocket: Workspace) -> None:
+    manifest = read_manifest(pocket, "pocket")
+    secret = {**manifest.sealed.configuration.logged, "hub.token": "hf_" + "x" * 30}
+    older = resealed(
+        pocket,
+        "pocket",
+        configuration=manifest.sealed.configuration.model_copy(update={"logged": secret}),
+    )
+    said = manifest.sealed.configuration.model_copy(update={"logged": {**secret, "hub.token": "[dropped]"}})
+    document = manifest.sealed.model_copy(update={"configuration": said}).model_dump(mode="json")
+    facts = RunFacts.from_mapping({name: document[name] for name in RunFacts.model_fields}, origin="files")
+    (found,) = fact_findings(older, Rereading(facts), facts)
+    assert (found.severity, found.place) == ("info", "sealed.configuration.logged.hub.token")
+    assert "hf_x" not in found.message
 
 
 def test_a_forged_harness_call_is_found(workspace: Workspace, harness_run: Path) -> None:
