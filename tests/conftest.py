@@ -20,6 +20,8 @@ settings.register_profile("runkit", deadline=None, derandomize=True)
 settings.load_profile("runkit")
 
 arithmetic.settle("portable")  # before the first test that loads torch
+# What runs of the suite read again is not kept for the next one; tests of the cache name a folder.
+os.environ["RUNKIT_CACHE"] = ""
 
 if shutil.which("nvidia-smi") is None:
     # Where there is no GPU, Triton's interpreter runs the kernels; it asks when triton is imported first.

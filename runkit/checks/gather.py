@@ -13,6 +13,7 @@ from runkit.checks.checkpoints import CHECKPOINTS
 from runkit.checks.claims import CLAIMS
 from runkit.checks.code_state import CODE_STATE
 from runkit.checks.completion import COMPLETION
+from runkit.checks.evidence import EVIDENCE
 from runkit.checks.integrity import INTEGRITY
 from runkit.checks.lineage import LINEAGE
 from runkit.checks.measurement import MEASUREMENT
@@ -25,6 +26,7 @@ from runkit.records.manifest import Manifest
 
 FOR_ONE_RUN: tuple[Family, ...] = (
     INTEGRITY,
+    EVIDENCE,
     MEASUREMENT,
     COMPLETION,
     CHECKPOINTS,
@@ -64,6 +66,8 @@ def gather(archive: ArchiveView, families: Iterable[Family] = EVERY_FAMILY) -> t
         judged -= {"RK101", "RK103", "RK106"}
     if not all(seen.rehashed for seen in archive.observations.values()) or not archive.observations:
         judged -= {"RK102"}
+    if not archive.rereadings:
+        judged -= {"RK110"}
     return concluded(unwaived(archive, families), archive.manifests, judged=judged)
 
 

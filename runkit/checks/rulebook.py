@@ -123,6 +123,24 @@ RULES: tuple[Rule, ...] = (
         checked_by="validate",
     ),
     Rule(
+        code="RK110",
+        name="contradicted-facts",
+        family="integrity",
+        severity="error",
+        summary="The sealed facts or outcomes are not what the kept files say when they are read again.",
+        why=(
+            "A seal shows that facts were not edited since they were sealed, not that they were true then; "
+            "the log and the dumps are the evidence, and against them no number stands: an error that "
+            "nobody can waive. What a younger version reads beyond the sealed facts is only noted."
+        ),
+        example="Manifest and outcomes say 490 of 500 correct and were sealed again; the dump has 421.",
+        way_out=(
+            "Restore the manifest and the outcomes from version control, or preserve the run again from its "
+            "files under a new id and let it supersede this one."
+        ),
+        checked_by="validate",
+    ),
+    Rule(
         code="RK201",
         name="contradicted-accuracy",
         family="measurement",

@@ -79,7 +79,9 @@ for verbs in (training, running, keeping, comparing, checking, auditing, printin
     verbs.register(app)
 
 
-_READ_AND_END = frozenset({"diff", "explain", "lineage", "list", "schema", "show", "validate", "verify"})
+_READ_AND_END = frozenset(
+    {"diff", "explain", "lineage", "list", "schema", "seal", "show", "validate", "verify"}
+)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
+from runkit.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from runkit.archive.workspace import Workspace
@@ -62,7 +64,8 @@ def validate(
     rehash: Annotated[
         bool,
         typer.Option(
-            "--rehash/--no-rehash", help="Read every byte and recompute every score, or compare sizes only."
+            "--rehash/--no-rehash",
+            help="Read every byte, log and dump again and recompute every score, or compare sizes only.",
         ),
     ] = True,
     references: Annotated[
@@ -86,7 +89,10 @@ def validate(
 
     if references is not None and not references.is_dir():
         raise UsageError(f"there is no folder {references}; --references names a folder of run directories")
-    report = validate_runs(_archive(workspace), tuple(runs or ()), rehash=rehash, references=references)
+    with progress_bar("reading again") as progress:
+        report = validate_runs(
+            _archive(workspace), tuple(runs or ()), rehash=rehash, references=references, progress=progress
+        )
     if output is ReportFormat.JSON:
         _print_json({"findings": _plain(report.findings), "summary": _validation_summary(report)})
     elif output is not ReportFormat.TEXT:
@@ -296,11 +302,16 @@ def _what_was_checked(report: ValidationReport) -> str:
     parts = [_num(report.num_runs, "run")]
     if report.rehashed:
         parts.append(f"{_num(report.num_artifacts_rehashed, 'file')} re-hashed")
+        parts.append(f"{_num(report.num_reread, 'run')} read again")
     else:
         files = _num(report.num_artifacts, "file")
-        parts.append(f"{files} compared by size only, no bytes read, no score recomputed")
+        parts.append(f"{files} compared by size only, no bytes read, nothing read again, no score recomputed")
     if report.num_not_checked:
         parts.append(f"{report.num_not_checked} by reference not checked")
+    if report.not_reread:
+        reasons = Counter(report.not_reread.values())
+        told = "; ".join(f"{_num(count, 'run')} ({reason})" for reason, count in reasons.most_common())
+        parts.append(f"not read again, or not in full: {told}")
     return ", ".join(parts)
 
 
@@ -322,13 +333,15 @@ def _counts(findings: Iterable[Finding]) -> dict[str, int]:
     }
 
 
-def _validation_summary(report: ValidationReport) -> dict[str, int | bool]:
+def _validation_summary(report: ValidationReport) -> dict[str, Any]:
     return {
         "num_runs": report.num_runs,
         "num_artifacts": report.num_artifacts,
         "num_artifacts_rehashed": report.num_artifacts_rehashed,
         "num_not_checked": report.num_not_checked,
         "rehashed": report.rehashed,
+        "num_reread": report.num_reread,
+        "not_reread": dict(report.not_reread),
         **_counts(report.findings),
     }
 

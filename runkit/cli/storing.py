@@ -1,4 +1,4 @@
-"""The verbs of the store: verify, gc, pack, unpack, push, pull, schema. They print what workflows report."""
+"""The verbs of the store: verify, seal, gc, pack, unpack, push, pull, schema. They print reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ References = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to *app*."""
-    for verb in (verify, gc, pack, unpack, push, pull, schema):
+    for verb in (verify, seal, gc, pack, unpack, push, pull, schema):
         app.command()(verb)
 
 
@@ -33,6 +33,10 @@ def verify(
         str | None, typer.Option(help="A pack, or an archive behind a URL, instead of this one.")
     ] = None,
     references: References = None,
+    expect: Annotated[
+        str | None,
+        typer.Option(help="What `runkit seal` printed for these runs.", metavar="DIGEST"),
+    ] = None,
     jobs: Annotated[int | None, typer.Option(help="Files at once; default: one a core.", min=1)] = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
@@ -42,20 +46,39 @@ def verify(
     Exit status 1 when a byte differs or a file is missing.
     """
     if at is not None:
+        if expect is not None:
+            from runkit.errors import UsageError
+
+            raise UsageError("--expect compares this archive; it cannot go with --at")
         _verify_elsewhere(at, tuple(runs or ()))
         return
     from runkit.workflows.verify import verify as verify_runs
 
-    report = verify_runs(opened(workspace), tuple(runs or ()), references=references, jobs=jobs)
+    report = verify_runs(
+        opened(workspace), tuple(runs or ()), references=references, expected=expect, jobs=jobs
+    )
     _print_findings(report.findings)
     checked = (
         f"{_num(report.num_runs, 'run')}, {_num(report.num_files, 'file')}, {_size(report.num_bytes)} hashed"
     )
     if report.num_not_checked:
         checked += f", {report.num_not_checked} by reference not checked"
+    if expect is not None and not any(one.place == "manifests" for one in report.findings):
+        checked += ", digest as expected"
     print(f"{checked}: {_num(len(report.findings), 'finding') if report.findings else 'all as sealed'}")
     if report.findings:
         raise typer.Exit(1)
+
+
+def seal(runs: Runs = None, workspace: WorkspaceFolder = Path()) -> None:
+    """Print one digest of the archive.
+
+    Of the sealed facts of all runs, or of those named, and so of every kept byte; not of notes. For a signed
+    tag or a footnote: `runkit verify --expect DIGEST` compares.
+    """
+    from runkit.workflows.seal import seal as seal_runs
+
+    print(seal_runs(opened(workspace), tuple(runs or ())).digest)
 
 
 def gc(

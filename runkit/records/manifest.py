@@ -442,6 +442,13 @@ class Snapshot(Record):
     """Sorted by path; empty when no file changed while it was read."""
 
 
+def status_of_snapshot(status: StatusFact) -> StatusFact:
+    """Return *status* with the reason that its log ends where it does: nobody cut it off but us."""
+    if status.value != "truncated":
+        return status
+    return status.model_copy(update={"reason": "a snapshot of a run that was still being written"})
+
+
 class SealedFacts(RunFacts):
     """What ``preserve`` found, written once and protected by a digest.
 
@@ -457,6 +464,8 @@ class SealedFacts(RunFacts):
     """Null only when the run has no per-sample outcomes at all."""
     snapshot: Snapshot | None = None
     """Null when nobody was writing the run any more."""
+    directory_name: str | None = None
+    """Name of the run directory, which readers may read a date from; null when it is the run id."""
 
     @model_serializer(mode="wrap")
     def _without_younger_fields_at_null(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from runkit.tables.baselines import (
 )
 from runkit.tables.comparing import Family, compare_rows, control_final, is_improvement
 from runkit.tables.guards import check_factors, check_rows
-from runkit.tables.measured import ArchivedRun, final_source, peak_source, spoken_evidence
+from runkit.tables.measured import ArchivedRun, Files, final_source, peak_source, spoken_evidence
 from runkit.tables.settings import setting, setting_name
 
 _EMPTY = Cell()
@@ -108,7 +108,15 @@ def ablation_table(
         notes=(
             *(
                 Note("", text)
-                for text in _general_notes(names[spec.control], sources, family, blocks, names, against)
+                for text in _general_notes(
+                    names[spec.control],
+                    sources,
+                    family,
+                    blocks,
+                    names,
+                    against,
+                    [runs[row.run].files for row in spec.rows],
+                )
             ),
             *(Note(letter, text) for text, letter in marks.letters.items()),
         ),
@@ -282,12 +290,13 @@ def _general_notes(
     blocks: tuple[Block, ...],
     names: Mapping[str, str],
     against: Sequence[FrozenComparison],
+    files: Sequence[Files],
 ) -> list[str]:
     scores = [found.accuracy for found in sources if isinstance(found.accuracy, ScoreSource)]
     peaks = [found.peak for found in sources if isinstance(found.peak, PeakSource)]
     is_any_bold = any(cell.is_bold for block in blocks for row in block.rows for cell in row.cells)
     sentences = [
-        notes.accuracy_sentence(scores),
+        notes.accuracy_sentence(scores, files),
         notes.comparison_sentence(family, control, names),
         notes.discordance_sentence(family, names) if family.by_run else None,
         notes.power_sentence(family),

@@ -28,7 +28,7 @@ from runkit.stats.seeds import SeedsDifference, difference_over_seeds, seeds_by_
 from runkit.tables import notes
 from runkit.tables.baselines import BaselineGroup, baseline_groups
 from runkit.tables.guards import check_run
-from runkit.tables.measured import BRIDGED, ArchivedRun, spoken_evidence
+from runkit.tables.measured import BRIDGED, ArchivedRun, Files, spoken_evidence
 from runkit.tables.seed_rows import SEED, Change, Changes, MeasuredRow, measured_rows
 
 _EMPTY = Cell()
@@ -79,6 +79,7 @@ def seed_table(
             ),
         ),
     )
+    files = [runs[run_id].files for row in spec.rows for run_id in row.runs]
     return Table(
         caption=spec.caption,
         label=spec.label,
@@ -87,7 +88,7 @@ def seed_table(
         stub_header="Bridge",
         columns=_COLUMNS,
         blocks=tuple(block for block in blocks if block.rows),
-        notes=tuple(Note("", text) for text in _notes(control, family)),
+        notes=tuple(Note("", text) for text in _notes(control, family, files)),
     )
 
 
@@ -279,10 +280,12 @@ def _interval(source: SeedScoreSource | ScoreSource) -> Interval:
     return Interval(source.interval_low, source.interval_high)
 
 
-def _notes(control: MeasuredRow, family: _Family) -> tuple[str, ...]:
+def _notes(control: MeasuredRow, family: _Family, files: Sequence[Files]) -> tuple[str, ...]:
     evaluation = control.evaluations[0]
     return (
-        notes.seeds_sentence(control.seeds, n=len(control.outcomes[0].items), split=evaluation.split),
+        notes.seeds_sentence(
+            control.seeds, n=len(control.outcomes[0].items), split=evaluation.split, files=files
+        ),
         notes.seeds_interval_sentence(),
         notes.seeds_comparison_sentence(control.label, tuple(family)),
     )

@@ -36,8 +36,8 @@ from runkit.records.manifest import (
     RunFacts,
     SealedFacts,
     Snapshot,
-    StatusFact,
     Waiver,
+    status_of_snapshot,
 )
 
 _NOT_IN_RUN_ID = re.compile(r"[^A-Za-z0-9._+-]+")
@@ -91,7 +91,9 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
         )
         run = _ingested(request, taken, folder, run_id, original_name)
         parquet, num_rows = outcomes_to_parquet(run.outcomes) if run.outcomes else (None, 0)
-        facts = _sealed(request, run.facts, taken, _outcomes_reference(run_id, parquet, num_rows))
+        facts = _sealed(
+            request, run.facts, taken, original_name, _outcomes_reference(run_id, parquet, num_rows)
+        )
         manifest = Manifest.sealing(facts, _with_relation(notes or run.notes, request, run, workspace))
         files = [file for file in taken.files if taken.storage[file.path] != "reference"]
         may_share = request.artifacts == "copy"
@@ -197,7 +199,11 @@ def _outcomes_reference(run_id: str, parquet: bytes | None, num_rows: int) -> Ou
 
 
 def _sealed(
-    request: PreserveRequest, facts: RunFacts, taken: TakenRun, outcomes: OutcomesReference | None
+    request: PreserveRequest,
+    facts: RunFacts,
+    taken: TakenRun,
+    original_name: str,
+    outcomes: OutcomesReference | None,
 ) -> SealedFacts:
     has_references = "reference" in taken.storage.values()
     left_out = tuple(
@@ -207,14 +213,19 @@ def _sealed(
     said = dict(facts) | {"missing_artifacts": facts.missing_artifacts + left_out}
     snapshot = _snapshot(taken)
     if snapshot is not None:
-        said["status"] = _still_going(facts.status)
+        said["status"] = status_of_snapshot(facts.status)
     return SealedFacts(
         **said,
         artifacts=tuple(_artifact(file, taken.storage[file.path]) for file in taken.files),
         artifacts_location=request.artifacts_location if has_references else None,
         outcomes=outcomes,
         snapshot=snapshot,
+        directory_name=_storable(original_name) if original_name != facts.run_id else None,
     )
+
+
+def _storable(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _snapshot(taken: TakenRun) -> Snapshot | None:
@@ -225,13 +236,6 @@ def _snapshot(taken: TakenRun) -> Snapshot | None:
         for cut in taken.being_written
     )
     return Snapshot(taken_at=now(), growing=growing)
-
-
-def _still_going(status: StatusFact) -> StatusFact:
-    """Return *status* with the reason that its log ends where it does: nobody cut it off but us."""
-    if status.value != "truncated":
-        return status
-    return status.model_copy(update={"reason": "a snapshot of a run that was still being written"})
 
 
 def _artifact(file: StagedFile, storage: Storage) -> Artifact:

@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runkit.archive.hashing import file_digest
-from runkit.archive.observing import observe_run
+from runkit.archive.kept_files import ONLY_LOOKED_FOR, kept_run
+from runkit.archive.observing import observe_runs
 from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
+from runkit.archive.rereading_cache import RereadingCache
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
 from runkit.checks.catalogue import found
@@ -22,9 +24,11 @@ from runkit.checks.comparison import effective_difference, is_noop
 from runkit.checks.gather import gather
 from runkit.checks.view import ArchiveView
 from runkit.errors import OutsideWorkspace, RecordInvalid, TableRefused, UnknownName, UsageError
+from runkit.ingest.rereading import read_again
 from runkit.records.cells import CellSidecar, Table
 from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
+from runkit.records.rereading import Rereading
 from runkit.records.seedspec import SeedTableSpec, is_seed_spec
 from runkit.records.tablespec import TableSpec
 from runkit.render.latex import latex_table, standalone_document
@@ -32,7 +36,7 @@ from runkit.render.markdown import markdown_table
 from runkit.tables.ablation import ablation_table
 from runkit.tables.explaining import CellExplanation, explain
 from runkit.tables.guards import blocks_a_table
-from runkit.tables.measured import ArchivedRun
+from runkit.tables.measured import ArchivedRun, Files
 from runkit.tables.sidecar import sidecar
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -56,8 +60,8 @@ def table_names(workspace: Workspace) -> tuple[str, ...]:
 def render_table(workspace: Workspace, name: str) -> RenderedTable:
     """Return the table called *name* as the archive proves it now; nothing is written.
 
-    Sizes of preserved files are compared with the manifests and the outcomes are hashed; ``validate``
-    hashes the rest.
+    Of the runs that it prints, the kept files and the outcomes are hashed, and the kept logs and dumps are
+    read again: a row whose files say something else is refused.
 
     Raises:
         OutsideWorkspace: *name* would lead out of ``paper_tables/``.
@@ -159,7 +163,7 @@ def _ablation_table(workspace: Workspace, spec: TableSpec) -> Table:
     folder = read_manifests(workspace)
     runs = _rows_of(workspace, [spec.control, *(row.run for row in spec.rows)], folder)
     replicates = _replicates(spec, runs)
-    findings = _findings(workspace, runs, folder)
+    runs, findings = _judged(workspace, runs, folder)
     blocking = _blocking(findings, runs, replicates)
     warnings = _open_warnings(findings, runs, folder)
     return ablation_table(spec, runs, replicates=replicates, blocking=blocking, warnings=warnings)
@@ -175,7 +179,8 @@ def _seed_table(workspace: Workspace, spec: SeedTableSpec) -> Table:
 
     folder = read_manifests(workspace)
     runs = _rows_of(workspace, [run for row in spec.rows for run in row.runs], folder)
-    blocking = _blocking(_findings(workspace, runs, folder), runs, frozenset())
+    runs, findings = _judged(workspace, runs, folder)
+    blocking = _blocking(findings, runs, frozenset())
     return seed_table(spec, runs, changes=changes, blocking=blocking)
 
 
@@ -212,19 +217,38 @@ def _replicates(spec: TableSpec, runs: Mapping[str, ArchivedRun]) -> frozenset[s
     )
 
 
-def _findings(
+def _judged(
     workspace: Workspace, runs: Mapping[str, ArchivedRun], folder: ManifestFolder
-) -> tuple[Finding, ...]:
+) -> tuple[dict[str, ArchivedRun], tuple[Finding, ...]]:
+    """Return *runs* with what became of their files, and what is found in them."""
+    manifests = [run.manifest for run in runs.values()]
+    seen = observe_runs(workspace, manifests, references=None, jobs=os.cpu_count() or 1)
+    kept = [kept_run(workspace, run, one) for run, one in zip(manifests, seen, strict=True)]
+    said = list(read_again(kept, cache=RereadingCache.of_user(workspace)))
     view = ArchiveView(
         manifests=folder.manifests,
-        observations={
-            run_id: observe_run(workspace, run.manifest, rehash=False, references=None)
-            for run_id, run in runs.items()
-        },
+        observations=dict(zip(runs, seen, strict=True)),
+        rereadings=dict(zip(runs, said, strict=True)),
         outcomes={run_id: run.outcomes for run_id, run in runs.items()},
         unreadable_ids=frozenset(Path(found.path).stem for found in folder.unreadable),
     )
-    return gather(view)
+    judged = {
+        run_id: replace(run, files=_files(run, found, one.is_readable))
+        for (run_id, run), found, one in zip(runs.items(), said, kept, strict=True)
+    }
+    return judged, gather(view)
+
+
+def _files(run: ArchivedRun, found: Rereading, is_readable: bool) -> Files:
+    if found.facts is None and found.trouble is None and is_readable:
+        raise TableRefused(
+            f"run {run.run_id}: its kept files cannot be read again, because {found.not_read_because}; "
+            "install what is missing, or leave the row out"
+        )
+    needed = [one for one in run.manifest.sealed.artifacts if one.role not in ONLY_LOOKED_FOR]
+    if not needed or not all(one.is_here for one in needed):
+        return "reference"
+    return "reread" if found.not_read_because is None else "lost"
 
 
 def _open_warnings(

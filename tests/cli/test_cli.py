@@ -30,6 +30,7 @@ VERBS = (
     "table",
     "readme",
     "verify",
+    "seal",
     "gc",
     "pack",
     "unpack",

@@ -135,12 +135,14 @@ def test_a_changed_outcomes_file_is_refused(printed: Workspace) -> None:
 
 
 def test_a_missing_artifact_is_refused_and_a_waiver_lets_it_pass(printed: Workspace) -> None:
-    (printed.preserved_path("mean") / "train.log").unlink()
+    (printed.preserved_path("mean") / "last.pt").unlink()
     with pytest.raises(TableRefused, match="run mean has an error finding, RK101"):
         render_table(printed, "ablation")
     path = printed.manifest_path("mean")
     manifest = Manifest.parse(path.read_bytes(), origin=path.name)
-    notes = manifest.notes.model_copy(update={"waivers": (Waiver(rule="RK101", reason="the log is lost"),)})
+    notes = manifest.notes.model_copy(
+        update={"waivers": (Waiver(rule="RK101", reason="the weights are lost"),)}
+    )
     path.write_text(manifest.model_copy(update={"notes": notes}).to_json())
     assert render_table(printed, "ablation").table.rows
 
