@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from runkit.checks.rule import Rule
 
+NEVER_WAIVED = frozenset({"RK102", "RK104", "RK105", "RK106", "RK109", "RK110", "RK112"})
+"""Rules whose findings no reason makes acceptable: the record is not what was sealed (RK102, RK104, RK105,
+RK106, RK110), or a waiver itself does not hold (RK109, RK112)."""
+
 RULES: tuple[Rule, ...] = (
     Rule(
         code="RK101",
@@ -116,10 +120,37 @@ RULES: tuple[Rule, ...] = (
         name="stale-waiver",
         family="integrity",
         severity="warning",
-        summary="A waiver in the notes matches no finding.",
-        why="A waiver that outlives its finding would silently accept the next one: a warning.",
+        summary="A waiver in the notes fits no finding: what it was given for is gone, or reads otherwise.",
+        why=(
+            "A waiver accepts one finding as it was found. One that outlives it accepts nothing and tells a "
+            "reader of trouble that is not there, or is another one by now: a warning."
+        ),
         example="RK303 was waived, then the claim in the notes was corrected; the waiver stayed.",
-        way_out="Remove the waiver from the notes.",
+        way_out=(
+            "Look at what is found now: `runkit note RUN --waive RKnnn --at PLACE` lets it mean that; "
+            "`runkit note RUN --unwaive RKnnn` removes it."
+        ),
+        checked_by="validate",
+    ),
+    Rule(
+        code="RK112",
+        name="void-waiver",
+        family="integrity",
+        severity="warning",
+        summary=(
+            "A waiver in the notes has no effect: it does not say which finding it is for, its quotation was "
+            "edited, or no finding of its rule can be waived."
+        ),
+        why=(
+            "A waiver of a whole rule would accept whatever comes later, and no reason makes a changed file "
+            "or a broken seal acceptable; its author thinks that something is settled: a warning."
+        ),
+        example="Notes of an older version waive RK406 of a run in which four findings of that rule stand.",
+        way_out=(
+            "`runkit note --migrate-waivers` binds each old waiver that exactly one finding fits; "
+            "`runkit note RUN --waive RKnnn --at PLACE` binds it to one of several, `--unwaive RKnnn` "
+            "removes it."
+        ),
         checked_by="validate",
     ),
     Rule(

@@ -273,7 +273,7 @@ def _print_finding(finding: Finding) -> None:
     if finding.waived_because is not None:
         print(f"    waived because {_one_line(finding.waived_because)}")
     elif finding.way_out:
-        print(f"    -> {finding.way_out}")
+        print(f"    -> {_one_line(finding.way_out)}")
 
 
 def _one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,3 +29,13 @@ class Finding:
     """What to do about it; empty when there is nothing that a person could do."""
     waived_because: str | None = None
     """The reason from the run's notes when a person waived this finding."""
+
+    @property
+    def message_sha256(self) -> str:
+        """Digest of the message, which a waiver of this finding names."""
+        return text_sha256(self.message)
+
+
+def text_sha256(text: str) -> str:
+    """Return the SHA-256 of *text* in UTF-8; what no UTF-8 can say counts as it stands."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

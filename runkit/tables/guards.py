@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from runkit.errors import TableRefused, UnknownName
 from runkit.records.finding import Finding
@@ -12,6 +13,15 @@ from runkit.tables.measured import ArchivedRun
 
 _SHOWN_INSTEAD = frozenset({"RK301", "RK302", "RK303", "RK401"})
 """Rules whose runs are printed, marked for what they are."""
+
+
+class WaivedError(NamedTuple):
+    """An error of a run that a person accepted; printed below each table that stands on the run."""
+
+    rule: str
+    place: str
+    message: str
+    reason: str
 
 
 def blocks_a_table(finding: Finding, *, is_replicate: bool) -> bool:

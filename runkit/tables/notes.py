@@ -9,6 +9,7 @@ from runkit.stats.noise import NoiseFloor
 from runkit.stats.rounding import plain_points, points, pvalue
 from runkit.tables.baselines import FrozenComparison
 from runkit.tables.comparing import SIGNIFICANT_BELOW, Family
+from runkit.tables.guards import WaivedError
 
 DASH_SENTENCE = (
     f"{NO_DIGITS}: off or not set in a column of a factor; elsewhere not measured, for the reason given."
@@ -113,6 +114,17 @@ def warnings_sentence(codes: Sequence[str]) -> str:
     """Return which warnings about a run nobody has waived."""
     plural = "s" if len(codes) > 1 else ""
     return f"Open warning{plural}: {', '.join(codes)} (“runkit explain CODE” says what each one is)."
+
+
+def waived_sentence(waived: WaivedError, labels: Sequence[str] = ()) -> str:
+    """Return which error a person accepted, as it was found, and why.
+
+    Args:
+        labels: What the run is called in the table, where no mark at a row says it.
+    """
+    of = f" of {', '.join(f'“{label}”' for label in labels)}" if labels else ""
+    message, reason = waived.message.rstrip("."), waived.reason.rstrip(".")
+    return f"Waived error{of}, {waived.rule} at {waived.place}: {message}. Accepted because: {reason}."
 
 
 def peak_sentence(peaks: Sequence[PeakSource]) -> str | None:

@@ -17,6 +17,7 @@ from runkit.checks.checkpoints import compared_labels
 from runkit.checks.gather import FOR_ALL_RUNS, FOR_ONE_RUN, NEED_TEXTS, concluded, unwaived
 from runkit.checks.integrity import NamedManifests, rightly_named, unreadable_manifest
 from runkit.checks.view import ArchiveView
+from runkit.checks.waivers import not_looked_at
 from runkit.errors import RunUnreadable, UnknownName
 from runkit.ingest.generations import read_generations
 from runkit.ingest.summary import is_known_summary
@@ -61,6 +62,8 @@ class _Look:
 
     findings: list[Finding]
     observation: RunObservation
+    unseen: frozenset[str]
+    """Artifacts that were not at hand."""
 
 
 def validate(
@@ -96,6 +99,7 @@ def validate(
             findings,
             [manifest for manifest in named.manifests if manifest.run_id in wanted],
             judged=judged,
+            unseen={look.observation.run_id: look.unseen for look in looks},
         ),
         num_runs=len(wanted),
         num_artifacts=sum(_num_seen(look.observation, hashed=False) for look in looks),
@@ -140,7 +144,8 @@ def _look_at(workspace: Workspace, manifest: Manifest, *, rehash: bool, referenc
     texts = {manifest.run_id: _texts(workspace, manifest, observation, references)} if rehash else {}
     view = ArchiveView((manifest,), observations, outcomes, texts)
     findings = unwaived(view, FOR_ONE_RUN)
-    return _Look(findings + [one for one in unreadable if not _says_changed(findings, one)], observation)
+    findings += [one for one in unreadable if not _says_changed(findings, one)]
+    return _Look(findings, observation, not_looked_at(manifest, observation))
 
 
 def _texts(
