@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from runkit.checks.rule import Rule, RuleFamily
-from runkit.checks.rulebook import NEVER_WAIVED, RULES
+from runkit.checks.rulebook import RULES
 from runkit.errors import UnknownName
-from runkit.records.finding import Finding, Severity
+from runkit.records.finding import NEVER_WAIVED, Finding, Severity
 
-__all__ = ["NEVER_WAIVED", "RULES", "Rule", "RuleFamily", "found", "is_known", "rule", "waiver_refusal"]
+__all__ = ["RULES", "Rule", "RuleFamily", "found", "is_known", "rule", "waiver_refusal"]
 
 _BY_CODE = MappingProxyType({known.code: known for known in RULES})
 

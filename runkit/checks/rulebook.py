@@ -9,10 +9,6 @@ from __future__ import annotations
 
 from runkit.checks.rule import Rule
 
-NEVER_WAIVED = frozenset({"RK102", "RK104", "RK105", "RK106", "RK109", "RK110", "RK112"})
-"""Rules whose findings no reason makes acceptable: the record is not what was sealed (RK102, RK104, RK105,
-RK106, RK110), or a waiver itself does not hold (RK109, RK112)."""
-
 RULES: tuple[Rule, ...] = (
     Rule(
         code="RK101",

@@ -12,6 +12,11 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 """Worst first."""
 
 
+NEVER_WAIVED = frozenset({"RK102", "RK104", "RK105", "RK106", "RK109", "RK110", "RK112"})
+"""Rules whose findings no reason makes acceptable: the record is not what was sealed (RK102, RK104, RK105,
+RK106, RK110), or a waiver itself does not hold (RK109, RK112)."""
+
+
 @dataclass(frozen=True, order=True)
 class Finding:
     """One finding: which rule, how bad, which run, where, what was found against what was expected."""

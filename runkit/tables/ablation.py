@@ -322,7 +322,7 @@ def _with_waived(block: Block, waived: Mapping[str, tuple[WaivedError, ...]], ma
             row,
             marks=(
                 *row.marks,
-                *(marks.letter(notes.waived_sentence(one)) for one in waived.get(row.run_id or "", ())),
+                *(marks.letter(text) for text in notes.waived_sentences(waived.get(row.run_id or "", ()))),
             ),
         )
         for row in block.rows

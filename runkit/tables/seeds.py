@@ -290,8 +290,7 @@ def _interval(source: SeedScoreSource | ScoreSource) -> Interval:
 def _waived_notes(spec: SeedTableSpec, waived: Mapping[str, tuple[WaivedError, ...]]) -> Iterator[str]:
     for row in spec.rows:
         for run_id in row.runs:
-            for one in waived.get(run_id, ()):
-                yield notes.waived_sentence(one, [row.label, run_id])
+            yield from notes.waived_sentences(waived.get(run_id, ()), [row.label, run_id])
 
 
 def _notes(control: MeasuredRow, family: _Family) -> tuple[str, ...]:

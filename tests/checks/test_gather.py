@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runkit.checks.catalogue import NEVER_WAIVED, RULES, found, rule, waiver_refusal
+from runkit.checks.catalogue import RULES, found, rule, waiver_refusal
 from runkit.checks.gather import EVERY_FAMILY, concluded, fails, gather, printing_order
 from runkit.checks.view import ArchiveView
 from runkit.checks.waivers import waiver_of
 from runkit.errors import UnknownName
-from runkit.records.finding import SEVERITIES, Finding
+from runkit.records.finding import NEVER_WAIVED, SEVERITIES, Finding
 from runkit.records.manifest import Notes, Waiver
 from tests.checks.builders import lines, manifest_of, view_of
 
