@@ -406,5 +406,5 @@ def _rule_page(rule: Rule) -> Iterator[str]:
     if refusal is not None:
         yield f"  Waivers: {refusal}."
     elif rule.is_checked:
-        yield f"  Waivers: `runkit note RUN --waive {rule.code} --because REASON` accepts one finding, as it is."
+        yield f"  Waivers: `runkit note RUN --waive {rule.code} --because REASON` accepts one finding."
     yield f"  Checked by `runkit {rule.checked_by}`." if rule.is_checked else "  Not checked by this version."
