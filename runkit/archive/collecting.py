@@ -66,6 +66,8 @@ def _in_preserved_runs(workspace: Workspace) -> Iterator[Leftover]:
             yield _leftover(workspace, path, "a run that was on its way in when its process ended")
         elif _is_temporary(path):
             yield _leftover(workspace, path, "a file that was being written when its process ended")
+        elif path.name.startswith(".") and path.suffix == ".lock" and not _is_locked(path):
+            yield _leftover(workspace, path, "the lock of a process that ended")
         elif path.is_dir() and path.name[0] != "." and not workspace.manifest_path(path.name).exists():
             why = "files without a manifest; preserve the run again, or move them away"
             yield _leftover(workspace, path, why, is_removable=False)

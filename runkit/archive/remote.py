@@ -54,6 +54,16 @@ class RemoteArchive:
         """Return a run's per-sample outcomes."""
         return self._read(f"manifests/{checked_run_id(run_id)}.outcomes.parquet")
 
+    def manifest_if_any(self, run_id: str) -> bytes | None:
+        """Return a run's manifest as it is there now, or None when there is none."""
+        place = f"manifests/{checked_run_id(run_id)}.json"
+        with self._told(place):
+            self._fs.invalidate_cache()
+            try:
+                return bytes(self._fs.cat_file(f"{self._root}/{place}"))
+            except FileNotFoundError:
+                return None
+
     def put_manifest(self, run_id: str, text: bytes) -> None:
         """Write a run's manifest, the last step of all."""
         self._write(f"manifests/{checked_run_id(run_id)}.json", text)

@@ -279,7 +279,7 @@ def _print_finding(finding: Finding) -> None:
     if finding.waived_because is not None:
         print(f"    waived because {_one_line(finding.waived_because)}")
     elif finding.way_out:
-        print(f"    -> {finding.way_out}")
+        print(f"    -> {_one_line(finding.way_out)}")
 
 
 def _one_line(text: str) -> str:
@@ -408,9 +408,16 @@ def _every_rule() -> Iterator[str]:
 
 
 def _rule_page(rule: Rule) -> Iterator[str]:
+    from runkit.checks.catalogue import waiver_refusal
+
     yield f"{rule.code} {rule.name} ({rule.family}, {rule.severity})"
     yield f"  {rule.summary}"
     yield f"  Why: {rule.why}"
     yield f"  Example: {rule.example}"
     yield f"  Way out: {rule.way_out}"
+    refusal = waiver_refusal(rule.code)
+    if refusal is not None:
+        yield f"  Waivers: {refusal}."
+    elif rule.is_checked:
+        yield f"  Waivers: `runkit note RUN --waive {rule.code} --because REASON` accepts one finding."
     yield f"  Checked by `runkit {rule.checked_by}`." if rule.is_checked else "  Not checked by this version."

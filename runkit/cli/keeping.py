@@ -1,4 +1,4 @@
-"""The verbs that keep runs and look at them: preserve, note, list, show."""
+"""The verbs that keep runs and look at them: preserve, list, show; note has a module of its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runkit.cli.noting import bind_waivers, note
 from runkit.cli.options import References, WorkspaceFolder, opened, size_bytes
 
 if TYPE_CHECKING:
-    from runkit.records.manifest import Manifest, Metric, Notes
+    from runkit.records.manifest import Manifest, Metric
 
 
 class ArtifactStorage(StrEnum):
@@ -87,70 +88,8 @@ def preserve(
     )
     manifest = preserve_run(opened(workspace), request)
     _print_preserved(manifest)
-
-
-def note(
-    run_id: Annotated[str, typer.Argument(help="Preserved run.", metavar="RUN_ID")],
-    source: Annotated[
-        Path | None, typer.Option("--from", help="TOML file whose keys replace those of the notes.")
-    ] = None,
-    ablates: Annotated[str | None, typer.Option(help="Name the run's control.", metavar="RUN_ID")] = None,
-    relate: Annotated[
-        str | None,
-        typer.Option(
-            help="Relate the run to another one: ablates, follows, supersedes, replicates or swaps.",
-            metavar="KIND:RUN_ID",
-        ),
-    ] = None,
-    factor: Annotated[
-        list[str] | None, typer.Option(help="With --ablates or --relate ablates:…: what it changes.")
-    ] = None,
-    waive: Annotated[
-        str | None, typer.Option(help="Accept a finding of this rule; needs --because.", metavar="RKnnn")
-    ] = None,
-    root_cause: Annotated[
-        str | None,
-        typer.Option(help="Confirm or replace the proposed root cause; see `runkit show RUN --causes`."),
-    ] = None,
-    because: Annotated[
-        str | None, typer.Option(help="The reason, for --waive and for another --root-cause than proposed.")
-    ] = None,
-    references: References = None,
-    workspace: WorkspaceFolder = Path(),
-) -> None:
-    """Change the notes of a run, never its sealed facts."""
-    from runkit.errors import UsageError
-    from runkit.workflows import preserve as keeping
-
-    if source is None and ablates is None and relate is None and waive is None and root_cause is None:
-        raise UsageError(
-            "nothing to note; give --from FILE, --ablates RUN_ID, --relate KIND:RUN_ID, --root-cause CODE "
-            "or --waive RKnnn "
-            "--because REASON"
-        )
-    if (waive is not None and because is None) or (because is not None and waive is None is root_cause):
-        raise UsageError("--waive and --because go together: a finding is accepted for a stated reason")
-    confirmed = None
-    if root_cause is not None:
-        from runkit.workflows.inspection import confirmed_cause
-
-        confirmed = confirmed_cause(
-            opened(workspace), run_id, root_cause, because=because, references=references
-        )
-
-    def change(notes: Notes) -> Notes:
-        return keeping.changed_notes(
-            notes,
-            source=source,
-            ablates=ablates,
-            relate=relate,
-            factors=tuple(factor or ()),
-            waive=(waive, because) if waive and because else None,
-            root_cause=confirmed,
-        )
-
-    keeping.note(opened(workspace), run_id, change=change)
-    print(f"noted in manifests/{run_id}.json; the seal is as it was")
+    if notes is not None:
+        bind_waivers(opened(workspace), manifest.run_id)
 
 
 def list_runs(workspace: WorkspaceFolder = Path()) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runkit.cli.options import WorkspaceFolder, opened
+from runkit.cli.options import WorkspaceFolder, opened, tell
 
 if TYPE_CHECKING:
     from runkit.archive.workspace import Workspace
@@ -72,7 +72,7 @@ def readme(
     if check:
         _report(check_readme(archive), "preserved_runs/README.md checked")
     else:
-        print(write_readme(archive))
+        print(write_readme(archive, tell=tell))
 
 
 def _chosen(archive: Workspace, names: Sequence[str], *, is_check: bool) -> tuple[str, ...]:
@@ -86,10 +86,10 @@ def _chosen(archive: Workspace, names: Sequence[str], *, is_check: bool) -> tupl
 
 
 def _print_one(archive: Workspace, name: str, *, latex: bool, pdf: bool) -> None:
-    from runkit.workflows.table import compile_pdf, render_table, write_rendered
+    from runkit.workflows.table import compile_pdf, print_table
 
-    rendered = render_table(archive, name)
-    paths = list(write_rendered(archive, rendered))
+    rendered, written = print_table(archive, name, tell=tell)
+    paths = list(written)
     if pdf:
         compiled = compile_pdf(archive, name, archive.paper_tables)
         paths += [compiled] if compiled is not None else []

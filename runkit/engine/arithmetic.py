@@ -1,8 +1,8 @@
 """How the last bit of a number on a CPU comes about, settled before torch is loaded; no tensor is here.
 
 Libraries choose other kernels on other processors, and with them another order of sums and other
-approximations of functions. Three settings make them choose the same on every x86-64 processor with AVX2. They
-are read when torch first computes, so :func:`settle` comes before torch is loaded;
+approximations of functions. Three settings make them choose the same on every x86-64 processor with AVX2.
+They are read when torch first computes, so :func:`settle` comes before torch is loaded;
 :mod:`runkit.engine.operations` checks afterwards that they took effect.
 
 What this does not promise: the same bits on a GPU, with several threads (a sum is split by their number), in

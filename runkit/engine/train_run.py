@@ -548,7 +548,7 @@ def arithmetic_of(config: TrainConfig, prepared: Prepared) -> Arithmetic:
 
 
 def other_arithmetic(recorded: Mapping[str, Any], here: Arithmetic) -> str | None:
-    """Return a line that names what this machine computes otherwise than the run that *recorded*, if anything.
+    """Return a line about what this machine computes otherwise than the run of *recorded*, if anything.
 
     Runs that are older than the record say nothing of it, and nothing is compared.
     """

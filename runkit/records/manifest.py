@@ -181,7 +181,7 @@ class Arithmetic(Record):
     """How the last bit of a run's numbers came about, and whether single operations gave the known bits."""
 
     setting: Literal["portable", "fast"]
-    """``portable``: kernels that every x86-64 processor with AVX2 computes alike; ``fast``: the machine's own."""
+    """``portable``: kernels that any x86-64 processor with AVX2 computes alike; ``fast``: its own."""
     device: str
     """``cpu`` or ``cuda``."""
     threads: PositiveInt
@@ -506,11 +506,19 @@ class Relation(Record):
     """For ``ablates``: the configuration keys that were meant to change."""
 
 
-class Waiver(Record):
-    """A finding that a person accepts, and why."""
+class Waiver(GrownRecord):
+    """One finding that a person accepts, as it was found, and why; no other one of its rule."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"place", "message", "message_sha256"})
 
     rule: str = Field(pattern=r"^RK\d{3}$")
     reason: str = Field(min_length=1)
+    place: str | None = None
+    """Where it was found; null in older notes, whose waivers name no finding and therefore waive none."""
+    message: str | None = None
+    """What was found there, word for word, so that a person can read what was waived."""
+    message_sha256: Sha256 | None = None
+    """Digest of :attr:`message` in UTF-8; a finding with another message is not waived."""
 
 
 class Claim(Record):

@@ -28,10 +28,13 @@ class Relation(msgspec.Struct, **_OPTIONS):
 
 
 class Waiver(msgspec.Struct, **_OPTIONS):
-    """A finding that a person accepts, and why."""
+    """One finding that a person accepts, and why."""
 
     rule: str
     reason: str
+    place: str | None = None
+    message: str | None = None
+    message_sha256: str | None = None
 
 
 class Claim(msgspec.Struct, **_OPTIONS):

@@ -76,26 +76,36 @@ def github_annotations(report: Report) -> str:
     left["notice"] -= 1
     lines = [f"::notice title=runkit::{_escaped_data(report.summary)}"]
     more: list[str] = []
-    for finding in report.findings:
-        if finding.waived_because is not None:
-            continue
-        word = _GITHUB_WORDS[finding.severity]
+    for finding in _open_ones_first(report.findings):
+        is_waived = finding.waived_because is not None
+        word = "notice" if is_waived else _GITHUB_WORDS[finding.severity]
         place = location(finding, report.kept_paths)
         if left[word] == 0:
-            more.append(
-                _plain(
-                    f"{finding.severity} {finding.rule} {finding.run_id} {finding.place}: {finding.message}"
-                )
-            )
+            more.append(_plain(_said(finding)))
             continue
         left[word] -= 1
-        properties = {"file": place.path, "title": f"{finding.rule} {finding.run_id}"}
+        properties = {"file": place.path, "title": f"{finding.rule} {finding.run_id}{' waived' * is_waived}"}
         if place.line is not None:
             properties["line"] = str(place.line)
         shown = ",".join(f"{name}={_escaped_property(value)}" for name, value in properties.items())
-        way_out = f"\n-> {finding.way_out}" if finding.way_out else ""
-        lines.append(f"::{word} {shown}::{_escaped_data(f'{finding.place}: {finding.message}{way_out}')}")
+        said = f"{finding.place}: {finding.message}"
+        if is_waived:
+            said += f"\n{finding.severity}, waived because {finding.waived_because}"
+        elif finding.way_out:
+            said += f"\n-> {finding.way_out}"
+        lines.append(f"::{word} {shown}::{_escaped_data(said)}")
     return "\n".join([*lines, *more]) + "\n"
+
+
+def _open_ones_first(findings: Sequence[Finding]) -> list[Finding]:
+    """Return *findings* with the waived ones last, so that they take no place from those that fail."""
+    return sorted(findings, key=lambda finding: finding.waived_because is not None)
+
+
+def _said(finding: Finding) -> str:
+    waived = "" if finding.waived_because is None else f" (waived because {finding.waived_because})"
+    word = finding.severity if finding.waived_because is None else f"waived {finding.severity}"
+    return f"{word} {finding.rule} {finding.run_id} {finding.place}: {finding.message}{waived}"
 
 
 def sarif(report: Report) -> str:
@@ -123,7 +133,10 @@ def sarif(report: Report) -> str:
 
 
 def junit(report: Report) -> str:
-    """Return a JUnit document: a suite a run, a case a rule; an error or warning fails its case."""
+    """Return a JUnit document: a suite a run, a case a rule; an error or warning fails its case.
+
+    A case of which all findings are waived is skipped; each waived finding stands in its output.
+    """
     by_case: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in report.findings:
         by_case[finding.run_id, finding.rule].append(finding)
@@ -159,15 +172,20 @@ def _fill_case(case: Element, findings: Sequence[Finding]) -> str | None:
         failure.text = _xml("\n".join(_case_lines(failing)))
         kind = "failures"
     elif waived:
-        SubElement(case, "skipped", message=_xml(f"waived: {waived[0].waived_because}"))
+        reasons = "; ".join(dict.fromkeys(one.waived_because or "" for one in waived))
+        SubElement(case, "skipped", message=_xml(f"{len(waived)} waived: {reasons}"))
         kind = "skipped"
-    if notes:
-        SubElement(case, "system-out").text = _xml("\n".join(_case_lines(notes)))
+    if notes or waived:
+        SubElement(case, "system-out").text = _xml("\n".join(_case_lines([*notes, *waived])))
     return kind
 
 
 def _case_lines(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
+        if finding.waived_because is not None:
+            yield f"waived {finding.severity} {finding.place}: {finding.message}"
+            yield f"waived because {finding.waived_because}"
+            continue
         yield f"{finding.severity} {finding.place}: {finding.message}"
         if finding.way_out:
             yield f"-> {finding.way_out}"

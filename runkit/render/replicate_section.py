@@ -38,6 +38,7 @@ from runkit.render.phrases import (
     relation_text,
     short_metric,
     spoken,
+    waiver_without_finding,
     what_went_wrong,
 )
 from runkit.stats.rounding import MINUS, percent
@@ -324,7 +325,8 @@ def _waivers(members: Sequence[_Member]) -> tuple[Said, ...]:
         members,
         [
             [
-                f"**{waiver.rule}**: {escaped_markdown(waiver.reason)}"
+                waiver_without_finding(waiver, member.findings)
+                or f"**{waiver.rule}**: {escaped_markdown(waiver.reason)}"
                 for waiver in member.manifest.notes.waivers
             ]
             for member in members

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from runkit.errors import TableRefused, UnknownName
-from runkit.records.finding import Finding
+from runkit.records.finding import NEVER_WAIVED, Finding
 from runkit.records.schema import settings_in_effect
 from runkit.records.tablespec import TableSpec
 from runkit.tables.measured import ArchivedRun
@@ -13,8 +14,14 @@ from runkit.tables.measured import ArchivedRun
 _SHOWN_INSTEAD = frozenset({"RK301", "RK302", "RK303", "RK401"})
 """Rules whose runs are printed, marked for what they are."""
 
-_NEVER_PRINTED = frozenset({"RK102", "RK104", "RK105", "RK106", "RK110"})
-"""Rules whose runs are not printed whatever a person says: what is there is not what was sealed."""
+
+class WaivedError(NamedTuple):
+    """An error of a run that a person accepted; printed below each table that stands on the run."""
+
+    rule: str
+    place: str
+    message: str
+    reason: str
 
 
 def blocks_a_table(finding: Finding, *, is_replicate: bool) -> bool:
@@ -24,8 +31,6 @@ def blocks_a_table(finding: Finding, *, is_replicate: bool) -> bool:
     which follows from it) becomes a replicate, and a run that did not finish (RK301, RK302; RK303 is
     about what people said of it) gets a dash with the cause that its log gives.
     """
-    if finding.rule in _NEVER_PRINTED and finding.severity == "error":
-        return True
     shown = finding.rule in _SHOWN_INSTEAD or (is_replicate and finding.rule == "RK402")
     return finding.severity == "error" and finding.waived_because is None and not shown
 
@@ -85,9 +90,8 @@ def _check_seal(run: ArchivedRun) -> None:
 
 def _blocked(run_id: str, finding: Finding) -> str:
     way_out = finding.way_out or f"`runkit explain {finding.rule}` says what to do"
-    ways = "" if finding.rule in _NEVER_PRINTED else ", waive it in the notes with a reason,"
+    waive = "," if finding.rule in NEVER_WAIVED else ", waive it in the notes with a reason,"
     return (
         f"run {run_id} has an error finding, {finding.rule} at {finding.place}: "
-        f"{finding.message.rstrip('.')}; {way_out.rstrip('.')}{ways} "
-        "or leave the row out"
+        f"{finding.message.rstrip('.')}; {way_out.rstrip('.')}{waive} or leave the row out"
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from runkit.records.cells import NO_DIGITS, ComparisonSource, PeakSource, ScoreSource
 from runkit.stats.noise import NoiseFloor
 from runkit.stats.rounding import plain_points, points, pvalue
 from runkit.tables.baselines import FrozenComparison
 from runkit.tables.comparing import SIGNIFICANT_BELOW, Family
+from runkit.tables.guards import WaivedError
 from runkit.tables.measured import Files
 
 DASH_SENTENCE = (
@@ -146,6 +147,22 @@ def warnings_sentence(codes: Sequence[str]) -> str:
     """Return which warnings about a run nobody has waived."""
     plural = "s" if len(codes) > 1 else ""
     return f"Open warning{plural}: {', '.join(codes)} (“runkit explain CODE” says what each one is)."
+
+
+def waived_sentences(waived: Sequence[WaivedError], labels: Sequence[str] = ()) -> Iterator[str]:
+    """Yield which errors of a run a person accepted, as they were found, each reason once.
+
+    Args:
+        labels: What the run is called in the table, where no mark at a row says it.
+    """
+    of = f" of {', '.join(f'“{label}”' for label in labels)}" if labels else ""
+    by_reason: dict[str, list[str]] = {}
+    for one in waived:
+        found = f"{one.rule} at {one.place}: {one.message.rstrip('.')}"
+        by_reason.setdefault(one.reason.rstrip("."), []).append(found)
+    for reason, found_ones in by_reason.items():
+        plural = "s" if len(found_ones) > 1 else ""
+        yield f"Waived error{plural}{of}, {'; '.join(found_ones)}. Accepted because: {reason}."
 
 
 def peak_sentence(peaks: Sequence[PeakSource]) -> str | None:

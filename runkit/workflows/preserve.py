@@ -12,17 +12,35 @@ from typing import Any, get_args
 
 from runkit.archive.capture import now
 from runkit.archive.code import CODE_FOLDER
+from runkit.archive.locking import Tell, say_nothing
 from runkit.archive.outcomes_file import outcomes_to_parquet
-from runkit.archive.reading import read_manifest, run_ids
-from runkit.archive.store import StagedFile, claimed, finish_staging, publish, staging
+from runkit.archive.reading import read_manifest, read_manifests, run_ids
+from runkit.archive.store import (
+    StagedFile,
+    changing_in_archive,
+    claimed,
+    finish_staging,
+    publish,
+    staging,
+)
 from runkit.archive.taking import Storage, TakenRun, completed_by_links, take
 from runkit.archive.watching import listing_of
 from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
+from runkit.checks.waivers import (
+    Binding,
+    WaiverChoice,
+    assert_can_be_waived,
+    bound,
+    is_bound,
+    with_waived,
+    without,
+)
 from runkit.errors import RecordInvalid, RunUnreadable, UnknownName, UsageError
 from runkit.ingest.ingested import IngestedRun
 from runkit.ingest.readers import ingest, reader_for
 from runkit.records.capture import HEARTBEAT_FILE
+from runkit.records.finding import Finding
 from runkit.records.manifest import (
     Artifact,
     GrowingFile,
@@ -116,11 +134,23 @@ def _ingested(
     return run
 
 
-def note(workspace: Workspace, run_id: str, *, change: Callable[[Notes], Notes]) -> Manifest:
-    """Replace the notes of a preserved run by what *change* makes of them; sealed facts stay as they are."""
-    manifest = read_manifest(workspace, run_id)
-    changed = manifest.model_copy(update={"notes": change(manifest.notes)})
-    write_atomically(workspace.manifest_path(run_id), changed.to_json())
+def note(
+    workspace: Workspace, run_id: str, *, change: Callable[[Notes], Notes], tell: Tell = say_nothing
+) -> Manifest:
+    """Replace the notes of a preserved run by what *change* makes of them; sealed facts stay as they are.
+
+    Of several that note at once, each changes what the one before it left.
+
+    Args:
+        tell: Is told who is waited for, once that takes long, and what is not protected.
+    """
+    read_manifest(workspace, run_id)  # a name that is no run's makes no lock
+    path = workspace.manifest_path(run_id)
+    with changing_in_archive(workspace, path, tell=tell):
+        manifest = read_manifest(workspace, run_id)
+        changed = manifest.model_copy(update={"notes": change(manifest.notes)})
+        if changed != manifest:
+            write_atomically(path, changed.to_json())
     return changed
 
 
@@ -130,11 +160,10 @@ def changed_notes(
     source: Path | None,
     ablates: str | None,
     factors: Sequence[str],
-    waive: tuple[str, str] | None,
     relate: str | None = None,
     root_cause: RootCause | None = None,
 ) -> Notes:
-    """Return *notes* with the keys of a TOML file replaced, a relation or cause named, a finding waived.
+    """Return *notes* with the keys of a TOML file replaced, a relation or a cause named.
 
     Args:
         ablates: The run's control; the same as *relate* with ``ablates:``.
@@ -147,12 +176,80 @@ def changed_notes(
         notes = _related(notes, Relation(kind="ablates", run_id=ablates, factors=tuple(factors)))
     if relate is not None:
         notes = _related(notes, _relation(relate, factors))
-    if waive is not None:
-        waiver = Waiver.from_mapping({"rule": waive[0], "reason": waive[1]}, origin="--waive")
-        notes = notes.model_copy(update={"waivers": (*notes.waivers, waiver)})
     if root_cause is not None:
         notes = notes.model_copy(update={"root_cause": root_cause})
     return notes
+
+
+def waive(
+    workspace: Workspace,
+    run_id: str,
+    choice: WaiverChoice,
+    findings: Sequence[Finding],
+    *,
+    tell: Tell = say_nothing,
+) -> tuple[Waiver, ...]:
+    """Note that a person accepts what *choice* means of *findings*, and return the waivers that are new.
+
+    Args:
+        findings: All that is found in the run now, waivers applied.
+    Raises:
+        UsageError: It means none of them, or not one, or what cannot be waived.
+    """
+    return _rebound(
+        workspace, run_id, lambda waivers: with_waived(waivers, findings, choice, run_id=run_id), tell
+    ).new
+
+
+def unwaive(
+    workspace: Workspace,
+    run_id: str,
+    rule: str,
+    *,
+    at: str | None,
+    is_every: bool = False,
+    tell: Tell = say_nothing,
+) -> None:
+    """Remove waivers of *rule* from the notes of a run; arguments and errors as of ``checks.waivers``."""
+
+    def change(waivers: tuple[Waiver, ...]) -> Binding:
+        return Binding(without(waivers, rule, at, is_every=is_every, run_id=run_id), ())
+
+    _rebound(workspace, run_id, change, tell)
+
+
+def migrate_waivers(
+    workspace: Workspace, run_id: str, findings: Sequence[Finding], *, tell: Tell = say_nothing
+) -> Binding:
+    """Bind the waivers of a run that name no finding, each to the one that fits; tell of the others.
+
+    Args:
+        findings: All that is found in the run now, waivers applied.
+    """
+    return _rebound(workspace, run_id, lambda waivers: bound(waivers, findings, run_id=run_id), tell)
+
+
+def runs_to_migrate(workspace: Workspace, run_id: str | None = None) -> tuple[str, ...]:
+    """Return which of all runs, or whether the one named, have a waiver that names no finding."""
+    manifests = read_manifests(workspace).manifests if run_id is None else (read_manifest(workspace, run_id),)
+    return tuple(
+        manifest.run_id
+        for manifest in manifests
+        if not all(is_bound(waiver) for waiver in manifest.notes.waivers)
+    )
+
+
+def _rebound(
+    workspace: Workspace, run_id: str, change: Callable[[tuple[Waiver, ...]], Binding], tell: Tell
+) -> Binding:
+    made: list[Binding] = []
+
+    def changed(notes: Notes) -> Notes:
+        made.append(change(notes.waivers))
+        return notes.model_copy(update={"waivers": made[-1].waivers})
+
+    note(workspace, run_id, change=changed, tell=tell)
+    return made[-1]
 
 
 def _relation(text: str, factors: Sequence[str]) -> Relation:
@@ -281,7 +378,9 @@ def _notes_from(path: Path) -> Notes:
     for key in mapping:
         if key not in Notes.model_fields:
             raise UnknownName.among(f"note in {path} called", key, Notes.model_fields)
-    return Notes.from_mapping(mapping, origin=str(path))
+    notes = Notes.from_mapping(mapping, origin=str(path))
+    assert_can_be_waived(notes.waivers, origin=str(path))
+    return notes
 
 
 def _with_relation(notes: Notes, request: PreserveRequest, run: IngestedRun, workspace: Workspace) -> Notes:

@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runkit.archive.kept_files import kept_run
+from runkit.archive.locking import Tell, say_nothing
 from runkit.archive.observing import observe_runs
 from runkit.archive.reading import read_manifests, read_outcomes
 from runkit.archive.rereading_cache import RereadingCache
+from runkit.archive.store import changing_in_archive
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
 from runkit.checks.catalogue import found
@@ -54,16 +56,20 @@ def render_readme(workspace: Workspace) -> str:
     return f"{before}{marked}{after}"
 
 
-def write_readme(workspace: Workspace) -> Path:
+def write_readme(workspace: Workspace, *, tell: Tell = say_nothing) -> Path:
     """Write the README and return its path.
+
+    Of two processes that write it at once, the second one reads what people wrote and what the archive gives
+    when the first one is done.
 
     Raises:
         OutsideWorkspace: ``preserved_runs`` is a link that leads out.
         RecordInvalid, RunUnreadable: As in :func:`render_readme`.
     """
-    path, text = readme_path(workspace), render_readme(workspace)
+    path = readme_path(workspace)
     workspace.contained(path.parent).mkdir(exist_ok=True)
-    write_atomically(path, text)
+    with changing_in_archive(workspace, path, tell=tell):
+        write_atomically(path, render_readme(workspace))
     return path
 
 

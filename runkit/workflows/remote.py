@@ -62,7 +62,8 @@ def push(
 
     Args:
         references: Folder with the run directories of artifacts kept by reference, which are then sent too.
-        replace_notes: Let our notes replace those of a run that is there with the same seal.
+        replace_notes: Let our notes replace those of a run that is there with the same seal, unless somebody
+            changed them meanwhile.
     Raises:
         AlreadyExists: A run is there with another seal.
         RunUnreadable: A file of ours is not what was sealed; its run has no manifest there.
@@ -86,12 +87,17 @@ def push(
                 _send(remote, path, artifact)
                 sent.append(FileDigest(artifact.sha256, artifact.size_bytes))
         text = workspace.manifest_path(manifest.run_id).read_bytes()
-        differs = texts.get(manifest.run_id, text) != text
-        if manifest.run_id not in there and manifest.sealed.outcomes is not None:
-            remote.put_outcomes(manifest.run_id, _outcomes(workspace, manifest))
-        if manifest.run_id not in there or (differs and replace_notes):
+        # There is nothing to lock on the other side, and sending files took a while: look again.
+        before, there_now = texts.get(manifest.run_id), remote.manifest_if_any(manifest.run_id)
+        if there_now is not None:
+            _check_same_seal(manifest, there_now, remote)
+        if there_now is None:
+            if manifest.sealed.outcomes is not None:
+                remote.put_outcomes(manifest.run_id, _outcomes(workspace, manifest))
             remote.put_manifest(manifest.run_id, text)
-        elif differs:
+        elif there_now != text and replace_notes and there_now == before:
+            remote.put_manifest(manifest.run_id, text)
+        elif there_now != text:
             other_notes.append(manifest.run_id)
     return PushReport(
         pushed=tuple(run.run_id for run in manifests if run.run_id not in there),

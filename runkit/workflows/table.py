@@ -14,15 +14,17 @@ from pathlib import Path
 
 from runkit.archive.hashing import file_digest
 from runkit.archive.kept_files import ONLY_LOOKED_FOR, kept_run
+from runkit.archive.locking import Tell, changing, say_nothing
 from runkit.archive.observing import observe_runs
 from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
 from runkit.archive.rereading_cache import RereadingCache
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
-from runkit.checks.catalogue import found
+from runkit.checks.catalogue import found, rule
 from runkit.checks.comparison import effective_difference, is_noop
 from runkit.checks.gather import gather
 from runkit.checks.view import ArchiveView
+from runkit.checks.waivers import is_in_effect
 from runkit.errors import OutsideWorkspace, RecordInvalid, TableRefused, UnknownName, UsageError
 from runkit.ingest.rereading import read_again
 from runkit.records.cells import CellSidecar, Table
@@ -35,7 +37,7 @@ from runkit.render.latex import latex_table, standalone_document
 from runkit.render.markdown import markdown_table
 from runkit.tables.ablation import ablation_table
 from runkit.tables.explaining import CellExplanation, explain
-from runkit.tables.guards import blocks_a_table
+from runkit.tables.guards import WaivedError, blocks_a_table
 from runkit.tables.measured import ArchivedRun, Files
 from runkit.tables.sidecar import sidecar
 
@@ -82,15 +84,24 @@ def render_table(workspace: Workspace, name: str) -> RenderedTable:
 
 def write_table(workspace: Workspace, name: str) -> tuple[Path, ...]:
     """Print the table called *name* and return the paths of its files; errors as in :func:`render_table`."""
-    return write_rendered(workspace, render_table(workspace, name))
+    return print_table(workspace, name)[1]
 
 
-def write_rendered(workspace: Workspace, rendered: RenderedTable) -> tuple[Path, ...]:
-    """Write the files of *rendered*, the sidecar last, and return their paths."""
-    paths = tuple(workspace.paper_tables / file for file in rendered.files)
-    for path in paths:
-        write_atomically(path, rendered.files[path.name])
-    return paths
+def print_table(
+    workspace: Workspace, name: str, *, tell: Tell = say_nothing
+) -> tuple[RenderedTable, tuple[Path, ...]]:
+    """Print the table called *name*; return it with the paths of its files, of which the sidecar is the last.
+
+    Of two processes that print it at once, the second one reads the archive when the first one is done, so
+    that its files belong together. Errors as in :func:`render_table`.
+    """
+    _spec_path(workspace, name)
+    with changing(workspace.paper_tables / name, tell=tell):
+        rendered = render_table(workspace, name)
+        paths = tuple(workspace.paper_tables / file for file in rendered.files)
+        for path in paths:
+            write_atomically(path, rendered.files[path.name])
+    return rendered, paths
 
 
 def check_tables(workspace: Workspace, names: tuple[str, ...] = ()) -> tuple[Finding, ...]:
@@ -166,7 +177,10 @@ def _ablation_table(workspace: Workspace, spec: TableSpec) -> Table:
     runs, findings = _judged(workspace, runs, folder)
     blocking = _blocking(findings, runs, replicates)
     warnings = _open_warnings(findings, runs, folder)
-    return ablation_table(spec, runs, replicates=replicates, blocking=blocking, warnings=warnings)
+    return ablation_table(
+        spec, runs, replicates=replicates, blocking=blocking, warnings=warnings,
+        waived=_waived_errors(findings, runs),
+    )  # fmt: skip
 
 
 def _seed_table(workspace: Workspace, spec: SeedTableSpec) -> Table:
@@ -180,8 +194,8 @@ def _seed_table(workspace: Workspace, spec: SeedTableSpec) -> Table:
     folder = read_manifests(workspace)
     runs = _rows_of(workspace, [run for row in spec.rows for run in row.runs], folder)
     runs, findings = _judged(workspace, runs, folder)
-    blocking = _blocking(findings, runs, frozenset())
-    return seed_table(spec, runs, changes=changes, blocking=blocking)
+    blocking, waived = _blocking(findings, runs, frozenset()), _waived_errors(findings, runs)
+    return seed_table(spec, runs, changes=changes, blocking=blocking, waived=waived)
 
 
 def _rows_of(workspace: Workspace, asked: Sequence[str], folder: ManifestFolder) -> dict[str, ArchivedRun]:
@@ -264,6 +278,27 @@ def _open_warnings(
             if relation.run_id in codes and relation.run_id != manifest.run_id:
                 codes[relation.run_id].add("RK408")
     return {run_id: tuple(sorted(found)) for run_id, found in codes.items()}
+
+
+def _waived_errors(
+    findings: Sequence[Finding], runs: Mapping[str, ArchivedRun]
+) -> dict[str, tuple[WaivedError, ...]]:
+    """Return the errors of each run that a person accepted, with those that are not looked for here."""
+    errors: dict[str, list[WaivedError]] = {run_id: [] for run_id in runs}
+    seen = {(one.run_id, one.rule, one.place, one.message) for one in findings}
+    stale = [one for one in findings if one.rule == "RK109"]
+    for one in findings:
+        if one.run_id in errors and one.severity == "error" and one.waived_because is not None:
+            errors[one.run_id].append(WaivedError(one.rule, one.place, one.message, one.waived_because))
+    for run_id, run in runs.items():
+        for waiver in run.manifest.notes.waivers:
+            if not is_in_effect(waiver) or rule(waiver.rule).severity != "error":
+                continue
+            place, message = waiver.place or "", waiver.message or ""
+            is_stale = any(one.run_id == run_id and f" at {place} and " in one.message for one in stale)
+            if (run_id, waiver.rule, place, message) not in seen and not is_stale:
+                errors[run_id].append(WaivedError(waiver.rule, place, message, waiver.reason))
+    return {run_id: tuple(found) for run_id, found in errors.items()}
 
 
 def _blocking(

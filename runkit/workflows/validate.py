@@ -19,6 +19,7 @@ from runkit.checks.checkpoints import compared_labels
 from runkit.checks.gather import FOR_ALL_RUNS, FOR_ONE_RUN, NEED_TEXTS, concluded, unwaived
 from runkit.checks.integrity import NamedManifests, rightly_named, unreadable_manifest
 from runkit.checks.view import ArchiveView
+from runkit.checks.waivers import not_looked_at
 from runkit.errors import RunUnreadable, UnknownName
 from runkit.ingest.generations import read_generations
 from runkit.ingest.rereading import read_again
@@ -70,6 +71,8 @@ class _Look:
     findings: list[Finding]
     observation: RunObservation
     rereading: Rereading | None
+    unseen: frozenset[str]
+    """Artifacts that were not at hand."""
 
 
 def validate(
@@ -121,6 +124,7 @@ def validate(
             findings,
             chosen,
             judged=judged,
+            unseen={look.observation.run_id: look.unseen for look in looks},
         ),
         num_runs=len(wanted),
         num_artifacts=sum(_num_seen(look.observation, hashed=False) for look in looks),
@@ -183,9 +187,8 @@ def _look_at(
     rereadings = {manifest.run_id: rereading} if rereading is not None else {}
     view = ArchiveView((manifest,), observations, outcomes, texts, rereadings)
     findings = unwaived(view, FOR_ONE_RUN)
-    return _Look(
-        findings + [one for one in unreadable if not _says_changed(findings, one)], observation, rereading
-    )
+    findings += [one for one in unreadable if not _says_changed(findings, one)]
+    return _Look(findings, observation, rereading, not_looked_at(manifest, observation))
 
 
 def _texts(

@@ -157,6 +157,25 @@ def test_another_seal_is_refused_and_other_notes_are_kept_until_told(
         pull(other, url)
 
 
+def test_what_another_process_sends_meanwhile_is_not_written_over(
+    workspace: Workspace, other: Workspace, cluster_run: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preserve(workspace, PreserveRequest(cluster_run, run_id="mine"))
+    send = RemoteArchive.put_object
+    (cluster_run / "more.txt").write_text("another run")
+    preserve(other, PreserveRequest(cluster_run, run_id="mine"))
+
+    def while_another_pushes(remote: RemoteArchive, path: Path, sha256: str, size_bytes: int) -> None:
+        monkeypatch.setattr(RemoteArchive, "put_object", send)
+        push(other, url)
+        send(remote, path, sha256, size_bytes)
+
+    monkeypatch.setattr(RemoteArchive, "put_object", while_another_pushes)
+    with pytest.raises(AlreadyExists, match="with another seal"):
+        push(workspace, url)
+    assert RemoteArchive(url).manifest("mine") == other.manifest_path("mine").read_bytes()
+
+
 def test_large_files_by_reference_can_go_there_without_coming_here(
     workspace: Workspace, other: Workspace, cluster_run: Path, url: str
 ) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
+from runkit.checks.waivers import waiver_of
 from runkit.records.finding import Finding
 from runkit.records.manifest import Artifact, Command, Manifest, Notes, Publishability, Relation, Waiver
 from runkit.records.replicates import ReplicateGroup
@@ -73,8 +74,10 @@ def group_of(*run_ids: str) -> ReplicateGroup:
     return ReplicateGroup(run_ids, ("seed",))
 
 
-def waiving(manifest: Manifest) -> Manifest:
-    notes = manifest.notes.model_copy(update={"waivers": (Waiver(rule="RK406", reason=REASON),)})
+def waiving(manifest: Manifest, *others: str) -> Manifest:
+    """Return *manifest* with a waiver for each of *others*, or one that names no finding."""
+    waivers = tuple(waiver_of(waived(manifest.run_id, other), REASON) for other in others)
+    notes = manifest.notes.model_copy(update={"waivers": waivers or (Waiver(rule="RK406", reason=REASON),)})
     return Manifest.sealing(manifest.sealed, notes)
 
 
@@ -93,8 +96,8 @@ def rows(text: str, header: str) -> list[list[str]]:
 def test_the_whole_section_is_the_golden_file(snapshot: SnapshotAssertion) -> None:
     runs = [
         repeat("control", 1234, notes=Notes(title="The control", why="What all others are compared with.")),
-        waiving(by_reference(repeat("control_seed1", 1, lost=5))),
-        waiving(by_reference(repeat("control_seed2", 2, lost=0))),
+        waiving(by_reference(repeat("control_seed1", 1, lost=5)), "wide", "mean"),
+        waiving(by_reference(repeat("control_seed2", 2, lost=0)), "wide"),
         repeat("control_seed10", 10, stops=True),
         ablation_archive()["mean"].manifest,
     ]
@@ -224,9 +227,14 @@ def test_a_waiver_without_a_finding_is_said_of_a_single_run_too() -> None:
     )
     run = waiving(repeat("control", 1234))
     assert run_section(run, ()).findings == (
-        f"**RK406** is waived, with no such finding here: {escaped_markdown(REASON)}",
+        f"**RK406** is waived without saying which finding, which waives none: {escaped_markdown(REASON)}",
     )
     assert len(run_section(run, [said]).findings) == 1
+    run = waiving(run, "b")
+    assert run_section(run, ()).findings == (
+        "**RK406** `eval_samples_step_500.jsonl`: the same bytes as b. (so it was when it was waived; not "
+        f"looked for here; waived: {escaped_markdown(REASON)})",
+    )
     assert len(run_section(run, [waived("control", "b")]).findings) == 1
 
 

@@ -4,10 +4,10 @@
 
 Two things differ between processors: the kernels that a library picks, and the order of sums that comes with
 them. So the script settles the portable arithmetic before torch is loaded (:mod:`runkit.engine.arithmetic`),
-trains on one thread with deterministic algorithms, and keeps transcendental functions out of the schedule. With
-the versions in ``HASHES.json`` a rerun writes the same bytes on every x86-64 processor with AVX2. Another version
-of torch, another architecture or a GPU may write other bytes: then the hashes say so, and the models would have
-to be judged by their accuracies anew.
+trains on one thread with deterministic algorithms, and keeps transcendental functions out of the schedule.
+With the versions in ``HASHES.json`` a rerun writes the same bytes on every x86-64 processor with AVX2.
+Another version of torch, another architecture or a GPU may write other bytes: then the hashes say so, and the
+models would have to be judged by their accuracies anew.
 """
 
 from __future__ import annotations
