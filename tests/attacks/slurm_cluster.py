@@ -81,12 +81,6 @@ class Cluster:
             "sbatch", "--parsable", "--output=slurm-%j.out", *options, str(path), cwd=cwd
         ).strip()
 
-    def requeue(self, job: str) -> None:
-        """End *job* and start it again at once; Slurm by itself waits for two minutes."""
-        self.call("scontrol", "requeue", job)
-        until(lambda: "JobState=PENDING" in self.call("scontrol", "show", "job", job))
-        self.call("scontrol", "update", f"JobId={job}", "StartTime=now")
-
     def until_gone(self, job: str) -> None:
         """Wait until nothing of *job* is queued or running."""
         until(lambda: not self.call("squeue", "--noheader", "--jobs", job).strip())

@@ -59,6 +59,7 @@ def test_tasks_of_an_array_that_start_at_once_each_keep_a_run(cluster: Cluster, 
         assert (log, capture.end and capture.end.exit_code) == (f"{capture.job.array_task_id}\n", 0)
 
 
+@pytest.mark.slow  # Slurm waits for two minutes before it starts a requeued job
 @pytest.mark.parametrize("name", [(), ("--run-id", "glue")])
 def test_a_requeued_job_goes_on_with_its_run(
     cluster: Cluster, workspace: Workspace, name: tuple[str, ...]
@@ -66,7 +67,7 @@ def test_a_requeued_job_goes_on_with_its_run(
     script = 'echo "start ${SLURM_RESTART_COUNT:-0}"; test -n "$SLURM_RESTART_COUNT" || exec sleep 3600'
     job = cluster.submit(f"{runkit(*name, '--', 'bash', '-c', script)}\n", "--requeue", cwd=workspace.root)
     until(lambda: any(path.read_text() == "start 0\n" for path in workspace.runs.glob("*/train.log")))
-    cluster.requeue(job)
+    cluster.call("scontrol", "requeue", job)
     until(lambda: any("start 1\n" in path.read_text() for path in workspace.runs.glob("*/train.log")))
     cluster.until_gone(job)
     ((run_id, capture),) = captures(workspace).items()

@@ -473,7 +473,10 @@ def other_python(tmp_path: Path) -> Path:
         ("v/bin/tool",),
         ("env", "X=1", "v/bin/python", "-c", "print(1)"),
         ("sh", "-c", "v/bin/python -c 'import time; time.sleep(2)'; echo"),
-        ("sh", "-c", "PATH=$PWD/v/bin:$PATH; python -c 'import time; time.sleep(2)'; echo"),
+        pytest.param(
+            ("sh", "-c", "PATH=$PWD/v/bin:$PATH; python -c 'import time; time.sleep(2)'; echo"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_packages_are_those_of_the_interpreter_that_runs(
