@@ -16,7 +16,7 @@ from runkit.ingest.ingested import IngestedRun
 from runkit.ingest.own import capture_in, duration_seconds, last_beat, moment
 from runkit.ingest.reading import EvaluationPlan, Measurements, read_measurements, read_training
 from runkit.ingest.trainlog import TrainLog, read_train_log
-from runkit.records.capture import CAPTURE_FILE, RunCapture
+from runkit.records.capture import ASKED_TO_STOP, CAPTURE_FILE, RunCapture
 from runkit.records.manifest import (
     Configuration,
     DataReference,
@@ -29,7 +29,8 @@ from runkit.records.manifest import (
 from runkit.records.record import Scalar, canonical_digest
 
 NAME = "command"
-_ASKED_TO_STOP = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2"})
+_MAY_ASK = frozenset({"SIGUSR1", "SIGUSR2"})
+"""Signals that Slurm is told to send before the time is up; a program that does not know them ends."""
 
 
 class _CommandReader:
@@ -108,6 +109,11 @@ def _configuration(root: Path, capture: RunCapture, log: TrainLog) -> Configurat
     for path in code.changes:
         file = root / path
         effective[f"code.{path}"] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    for number, later in enumerate(capture.resumptions, start=2):
+        if (again := shlex.join(later.command.argv or ())) != command:
+            effective[f"start {number}: command"] = again
+        if later.software.code.git_commit != code.git_commit:
+            effective[f"start {number}: code.commit"] = later.software.code.git_commit
     effective = dict(sorted(effective.items()))
     return Configuration(
         logged={"command": command},
@@ -123,24 +129,33 @@ def _status(folder: RunFolder, capture: RunCapture, log: TrainLog, measurements:
     end = capture.end
     at_end = Evidence(path=CAPTURE_FILE, line=None, what="how the process ended")
     last_line = Evidence(path=LOG_NAME, line=max(log.num_lines, 1), what="end of the log")
+    more = _of_starts_and_losses(capture)
     if end is None:
         return StatusFact(
             value="truncated",
-            reason=f"nobody saw how the program ended{last_beat(folder.root)}",
+            reason=f"nobody saw how the program ended{last_beat(folder.root)}{more}",
             evidence=last_line,
         )
+    reason = f"{capture.ending}{more}"
+    if end.signal in ASKED_TO_STOP | _MAY_ASK or (end.asked and end.never_started is None):
+        return StatusFact(value="truncated", reason=reason, evidence=at_end)
     if end.signal is not None:
-        value = "truncated" if end.signal in _ASKED_TO_STOP else "crashed"
-        reason = f"{end.signal} ended the program"
-        return StatusFact.model_validate({"value": value, "reason": reason, "evidence": at_end})
+        return StatusFact(value="crashed", reason=reason, evidence=at_end)
     if end.exit_code:
         evidence = at_end
         if log.crash_line is not None:
             evidence = Evidence(path=LOG_NAME, line=log.crash_line, what="first line of the error")
-        reason = f"the program ended with exit code {end.exit_code}"
         return StatusFact(value="crashed", reason=reason, evidence=evidence)
     if log.no_samples_line is not None and not measurements.outcomes:
         reason = "the log says that evaluation had no sample records, so its accuracies measure nothing"
         evidence = Evidence(path=LOG_NAME, line=log.no_samples_line, what="evaluation without sample records")
         return StatusFact(value="no_eval_samples", reason=reason, evidence=evidence)
-    return StatusFact(value="completed", reason="the program ended with exit code 0", evidence=at_end)
+    return StatusFact(value="completed", reason=reason, evidence=at_end)
+
+
+def _of_starts_and_losses(capture: RunCapture) -> str:
+    """Return what else is to be known of the end: how often the run was started, and output that is lost."""
+    num_starts = 1 + len(capture.resumptions)
+    starts = f"; this was start {num_starts} of the run" if num_starts > 1 else ""
+    num_lost = sum(lost.num_bytes for lost in capture.lost_output)
+    return starts + (f"; {num_lost} bytes of its output were lost" if num_lost else "")

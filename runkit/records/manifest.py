@@ -168,13 +168,17 @@ class Code(GrownRecord):
     """Whether commit and diff were put together again and gave the very tree; null when it was not tried."""
 
 
-class Software(Record):
+class Software(GrownRecord):
     """Python and the packages that were installed."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"packages_missing_because"})
 
     python_version: str | None
     packages: TextMap
     """Distribution name to version; empty when the run did not record them."""
     code: Code
+    packages_missing_because: str | None = None
+    """Why Python and packages of a program under ``runkit run`` are not known."""
 
 
 class Arithmetic(Record):

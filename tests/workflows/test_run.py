@@ -17,7 +17,7 @@ import pytest
 from runkit.archive.liveness import run_state
 from runkit.archive.processes import identity_of, is_alive, own_identity
 from runkit.archive.workspace import Workspace
-from runkit.errors import AlreadyExists, UsageError
+from runkit.errors import UsageError
 from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunCapture
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.run import FOLDER_VARIABLE, RunRequest, run, runs_in
@@ -138,10 +138,11 @@ def test_a_program_that_is_not_there_makes_no_run(workspace: Workspace) -> None:
     assert not workspace.runs.exists()
 
 
-def test_an_id_that_exists_is_refused(workspace: Workspace) -> None:
+def test_an_id_that_exists_keeps_no_program_from_running(workspace: Workspace) -> None:
     ran(workspace, "print(1)")
-    with pytest.raises(AlreadyExists, match="there is a run 'mine' already"):
-        ran(workspace, "print(2)")
+    status, capture, output = ran(workspace, "print(2)")
+    assert (status, output, capture.run_id) == (0, b"2\n", "mine_2")
+    assert (workspace.runs / "mine" / "train.log").read_text() == "1\n"
 
 
 def test_a_wrapper_that_is_killed_leaves_a_run_that_is_seen_to_go_on_and_then_to_be_killed(
