@@ -70,7 +70,7 @@ def preserve(
     Exact files, sealed facts, per-sample outcomes. The run directory is only read.
     An id that exists is refused.
     """
-    from runkit.workflows.preserve import PreserveRequest
+    from runkit.workflows.preserve import PreserveRequest, kept_secrets
     from runkit.workflows.preserve import preserve as preserve_run
 
     request = PreserveRequest(
@@ -87,6 +87,9 @@ def preserve(
     )
     manifest = preserve_run(opened(workspace), request)
     _print_preserved(manifest)
+    for finding in kept_secrets(opened(workspace), manifest):
+        print(f"  warning     RK111 {''.join(one if one.isprintable() else '?' for one in finding.message)}")
+        print(f"              {finding.way_out}")
 
 
 def note(

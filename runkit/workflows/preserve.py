@@ -14,15 +14,18 @@ from runkit.archive.capture import now
 from runkit.archive.code import CODE_FOLDER
 from runkit.archive.outcomes_file import outcomes_to_parquet
 from runkit.archive.reading import read_manifest, run_ids
+from runkit.archive.scanning import suspected_secrets
 from runkit.archive.store import StagedFile, claimed, finish_staging, publish, staging
 from runkit.archive.taking import Storage, TakenRun, completed_by_links, take
 from runkit.archive.watching import listing_of
 from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
+from runkit.checks.gather import unaccepted_secrets
 from runkit.errors import RecordInvalid, RunUnreadable, UnknownName, UsageError
 from runkit.ingest.ingested import IngestedRun
 from runkit.ingest.readers import ingest, reader_for
 from runkit.records.capture import HEARTBEAT_FILE
+from runkit.records.finding import Finding
 from runkit.records.manifest import (
     Artifact,
     GrowingFile,
@@ -39,6 +42,7 @@ from runkit.records.manifest import (
     StatusFact,
     Waiver,
 )
+from runkit.secrets.text import secrets_in
 
 _NOT_IN_RUN_ID = re.compile(r"[^A-Za-z0-9._+-]+")
 
@@ -80,6 +84,8 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     original_name = request.run.resolve().name
     run_id = checked_run_id(request.run_id) if request.run_id is not None else repaired_run_id(original_name)
     notes = _notes_from(request.notes_file) if request.notes_file else None
+    if notes is not None:
+        _refuse_secrets(Notes(), notes)
     with claimed(workspace, run_id), staging(workspace) as folder:
         reader_for(request.run, directory_name=original_name, name=request.reader)
         taken = take(
@@ -101,6 +107,11 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     return manifest
 
 
+def kept_secrets(workspace: Workspace, manifest: Manifest) -> tuple[Finding, ...]:
+    """Return what looks secret in the files that were kept of a run, and nobody accepted."""
+    return unaccepted_secrets(manifest, suspected_secrets(workspace, manifest))
+
+
 def _ingested(
     request: PreserveRequest, taken: TakenRun, folder: Path, run_id: str, original_name: str
 ) -> IngestedRun:
@@ -118,8 +129,19 @@ def note(workspace: Workspace, run_id: str, *, change: Callable[[Notes], Notes])
     """Replace the notes of a preserved run by what *change* makes of them; sealed facts stay as they are."""
     manifest = read_manifest(workspace, run_id)
     changed = manifest.model_copy(update={"notes": change(manifest.notes)})
+    _refuse_secrets(manifest.notes, changed.notes)
     write_atomically(workspace.manifest_path(run_id), changed.to_json())
     return changed
+
+
+def _refuse_secrets(before: Notes, after: Notes) -> None:
+    found = secrets_in(after.to_json(), is_code=True)
+    if found and after != before:
+        raise UsageError(
+            f"the notes hold what looks like a secret ({found[0].kind}), and notes are published; nothing "
+            f"was "
+            "noted, say it without"
+        )
 
 
 def changed_notes(

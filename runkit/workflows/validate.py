@@ -9,6 +9,7 @@ from pathlib import Path
 from runkit.archive.observing import observe_run
 from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
 from runkit.archive.reading import run_ids as preserved_ids
+from runkit.archive.scanning import suspected_secrets
 from runkit.archive.sealed_files import sealed_text
 from runkit.archive.workspace import Workspace
 from runkit.checks.catalogue import RULES, Rule, found
@@ -166,7 +167,7 @@ def _texts(
         written = read_generations(text).get(SYSTEM) if text is not None else None
         if written:
             generations[evaluation.label] = written
-    return RunTexts(generations, tuple(unknown))
+    return RunTexts(generations, tuple(unknown), suspected_secrets(workspace, manifest))
 
 
 def _unreadable_outcomes(manifest: Manifest, observation: RunObservation, error: RunUnreadable) -> Finding:

@@ -98,7 +98,12 @@ def test_a_diff_that_does_not_give_the_tree_is_not_called_proven(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (checkout / "package" / "model.py").write_text("a = 3\n")
-    monkeypatch.setattr("runkit.archive.code._added_files", lambda _root: ["no such file"])
+
+    def written_meanwhile(root: Path, diff: bytes, *_others: object) -> list[bytes]:
+        (root / "package" / "model.py").write_text("a = 4\n")
+        return [diff]
+
+    monkeypatch.setattr("runkit.archive.code._without_secrets", written_meanwhile)
     assert captured_code(checkout, run_folder=checkout / "runs" / "r").reapplies is False
 
 
@@ -137,6 +142,6 @@ def test_equal_untracked_files_give_equal_archives(checkout: Path) -> None:
 
 
 def test_outside_a_checkout_and_before_the_first_commit_there_is_no_commit(tmp_path: Path) -> None:
-    assert captured_code(tmp_path).git_commit is None
+    assert captured_code(tmp_path).missing_because == "the code does not run from a git checkout"
     git(tmp_path, "init", "-q", str(tmp_path / "fresh"))
-    assert captured_code(tmp_path / "fresh").missing_because == "the code does not run from a git checkout"
+    assert captured_code(tmp_path / "fresh").missing_because == "the checkout has no commit yet"
