@@ -17,35 +17,42 @@ from runkit.records.run_texts import SuspectedSecret
 from runkit.secrets.forms import FORMS
 from runkit.secrets.text import secrets_in, tokens_in
 
-_BLOCK_BYTES = 8 << 20
+_BLOCK_BYTES = 1 << 20
 _MOST_BINARY_BYTES = 16 << 20
 """Larger files that hold zero bytes are weights and arrays."""
 _MOST_IN_ONE_FILE = 10
-_CLOSE_BYTES = 8 << 20
-"""Of one file, so much is looked at closely; a file of which every line speaks of tokens ends the search."""
+_CLOSE_BYTES = 2 << 20
+"""Of one file, so much is looked at closely. Where every line speaks of tokens, as in a vocabulary, the rest
+is searched for forms alone."""
 _LINE_BYTES = 1 << 16
 _LINES_TOGETHER = 3
 """The head of a private key and what follows it."""
 
-_NAMED = (
-    r"(?i:passw|passphrase|passcode|pwd|pass|secret|token|cred|jwt|auth|dsn|webhook|cookie|sessid|netrc|key|keys|sas|sig"
-    r"|signature|session|sid|pat|string)[\w-]*[\\\"'`\]]*(?::[ \t]*\w[\w.\[\]| ]*)?[ \t]*"
-    r"(?:[=:,][>=]?[ \t]*[fbru]?|[ \t])[ \t]*[\\\"'`]*[^\s\"'`\\<>{}()\[\]=:,]*[A-Za-z]"
+_WORDS = (
+    r"(?i:passw|passphrase|passcode|pwd|pass|secret|token|cred|jwt|auth|dsn|webhook|cookie|sessid|netrc|key|sas|sig"
+    r"|session|sid|pat|string)[\w-]*"
 )
+_VALUE = r"[ \t]*[fbru]?[\\\"'`]*[^\s\"'`\\<>{}()\[\]=:,]*[A-Za-z]"
+"""A number is no secret, and most that logs say of tokens are numbers; a password of digits is only seen in
+settings."""
+_NAMED = (
+    rf"{_WORDS}[\\\"'`\]]*[ \t]*(?:[=:,][>=]?{_VALUE}|:[ \t]*\w[\w.\[\]| ]*=[ \t]*[fbru]?[\"'])"
+    rf"|--?[\w-]*{_WORDS}[ \t]+{_VALUE}|(?i:password)[ \t]+\S"
+)
+
+_FORMS = f"(?:{'|'.join(re.escape(anchor) for form in FORMS for anchor in form.anchors)})" + r"[\w.$/+-]"
+_OTHERS = "|".join(
+    (
+        _NAMED, r"://[^/\s:@]*:[^/\s@]+@", r"[0-9]{8}:[\w-]{35}", r"[0-9]Q~", r"SK[0-9a-f]{32}",
+        r"[0-9a-f]{32}-us",
+        r"(?i:bearer) +[\w.~+/=-]{8}", r"(?i:curl|wget|http).* -", r"(?i:x-(?:amz|goog)-)",
+    )
+)  # fmt: skip
 
 
 class _Line(NamedTuple):
     number: int
     text: str
-
-
-def _candidate_expression() -> str:
-    heads = "|".join(re.escape(anchor) for form in FORMS for anchor in form.anchors)
-    others = (
-        r"://[^/\s:@]*:[^/\s@]+@", r"[0-9]{8}:[\w-]{35}", r"[0-9]Q~", r"SK[0-9a-f]{32}", r"[0-9a-f]{32}-us",
-        r"(?i:bearer) +[\w.~+/=-]{8}", r"(?i:curl|wget|http).* -", r"(?i:x-(?:amz|goog)-)",
-    )  # fmt: skip
-    return "|".join((rf"(?:{heads})[\w.$/+-]", _NAMED, *others))
 
 
 def suspected_secrets(workspace: Workspace, manifest: Manifest) -> tuple[SuspectedSecret, ...]:
@@ -69,13 +76,15 @@ def secrets_in_file(path: Path) -> tuple[tuple[int, str], ...]:
             found: list[tuple[int, str]] = []
             before, num_close = 0, 0
             block = head
-            while block and len(found) < _MOST_IN_ONE_FILE and num_close < _CLOSE_BYTES:
+            while block and len(found) < _MOST_IN_ONE_FILE:
                 block += file.readline(_LINE_BYTES)
-                lines, num_lines = _candidate_lines(_as_utf8(block))
+                is_close = num_close < _CLOSE_BYTES
+                lines, num_lines = _candidate_lines(_as_utf8(block), is_close=is_close)
                 for one in lines:
                     num_close += len(one.text)
-                    found += [(before + one.number, kind) for kind in _kinds_at_head(one.text)]
-                    if len(found) >= _MOST_IN_ONE_FILE or num_close >= _CLOSE_BYTES:
+                    kinds = _kinds_at_head(one.text, is_close=num_close < _CLOSE_BYTES)
+                    found += [(before + one.number, kind) for kind in kinds]
+                    if len(found) >= _MOST_IN_ONE_FILE:
                         break
                 before += num_lines
                 block = file.read(_BLOCK_BYTES)
@@ -91,23 +100,25 @@ def secrets_in_bytes(content: bytes) -> tuple[tuple[int, str], ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _kinds_at_head(text: str) -> Iterator[str]:
+def _kinds_at_head(text: str, *, is_close: bool = True) -> Iterator[str]:
     """Yield the kinds of what begins in the first line of *text*.
 
     Among bytes that are no text only forms count, and what follows them as text: a member of an archive.
     """
     end = text.find("\n")
     end = len(text) if end < 0 else end
-    if "\0" not in text[:end]:
+    if is_close and "\0" not in text[:end]:
         yield from (one.kind for one in secrets_in(text, is_code=True) if one.start < end)
         return
     yield from (one.kind for one in tokens_in(text) if one.start < end)
+    if not is_close:
+        return
     after = text[:end].rpartition("\0")[2]
     if after.isprintable() and "\ufffd" not in after:
         yield from (one.kind for one in secrets_in(after, is_code=True))
 
 
-def _candidate_lines(content: bytes) -> tuple[Sequence[_Line], int]:
+def _candidate_lines(content: bytes, *, is_close: bool = True) -> tuple[Sequence[_Line], int]:
     """Return the lines that can hold a secret, each with the two after it, and the number of all lines."""
     import numpy as np
     import pyarrow as pa
@@ -118,7 +129,7 @@ def _candidate_lines(content: bytes) -> tuple[Sequence[_Line], int]:
     lines = pa.Array.from_buffers(
         pa.binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(content)]
     )
-    matches = compute.match_substring_regex(lines, _candidate_expression())
+    matches = compute.match_substring_regex(lines, _FORMS if not is_close else f"{_FORMS}|{_OTHERS}")
     places = np.flatnonzero(matches.to_numpy(zero_copy_only=False))
     last = len(offsets) - 1
     return [

@@ -5,11 +5,24 @@ The secrets are put together when the tests run, so that no scanner of a code ho
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from typer.testing import CliRunner
 
 from runkit.archive.environment import DROPPED, captured_arguments
+from runkit.archive.scanning import secrets_in_file
+from runkit.archive.workspace import Workspace
+from runkit.cli.app import app
+from runkit.errors import UsageError
+from runkit.records.record import canonical_digest
 from runkit.secrets.paths import says_secret
 from runkit.secrets.text import is_secret_value, secrets_in, without_secrets
+from runkit.workflows.preserve import PreserveRequest, note, preserve
+from runkit.workflows.validate import validate
+
+ROOT = Path(__file__).resolve().parents[2]
 
 MIXED = "a1B2c3D4" * 16
 """Letters and digits as a generator draws them."""
@@ -222,3 +235,129 @@ def test_paths_where_people_and_programs_keep_secrets() -> None:
         "results.json",
     )  # fmt: skip
     assert [one for one in ordinary if says_secret(one)] == []
+
+
+def lm_eval_run(folder: Path) -> tuple[str, ...]:
+    """Write a harness call with credentials in its arguments to *folder*; return them."""
+    secrets = (key("hf_", 34, of="a" * 40), key("sk-", 40, of="b" * 40), "swordfish")
+    arguments = (
+        f"pretrained=org/gated-model,token={secrets[0]},base_url=https://user:{secrets[2]}@host.example/v1,"
+        f"api_key={secrets[1]}"
+    )
+    results = {
+        "results": {"mini": {"alias": "mini", "acc,none": 0.6}},
+        "configs": {"mini": {"task": "mini", "metadata": {"password": secrets[2], "max_tokens": 5}}},
+        "n-samples": {"mini": {"original": 5, "effective": 5}},
+        "config": {"model": "hf", "model_args": arguments, "gen_kwargs": {"auth_token": secrets[2]}},
+        "model_name": "org/model-a",
+        "lm_eval_version": "0.4.8",
+    }
+    folder.mkdir()
+    text = json.dumps(results, indent=2)
+    (folder / "results_2025-03-01T10-00-00.000001.json").write_text(text)
+    (folder / "image.bin").write_bytes(bytes(range(256)) * 8)
+    return secrets
+
+
+def test_credentials_in_a_configuration_reach_no_manifest_and_are_told_of_in_the_kept_file(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    secrets = lm_eval_run(tmp_path / "r")
+    manifest = preserve(workspace, PreserveRequest(tmp_path / "r"))
+    written = workspace.manifest_path("r").read_text()
+    for secret in secrets:
+        assert secret not in written
+    effective = manifest.sealed.configuration.effective
+    assert f"token={DROPPED},base_url=https://user:{DROPPED}@host.example/v1,api_key={DROPPED}" in written
+    assert canonical_digest(dict(effective)) == manifest.sealed.configuration.effective_digest
+    found = [one for one in validate(workspace).findings if one.rule == "RK111"]
+    place = "results_2025-03-01T10-00-00.000001.json"
+    assert [(one.severity, one.place) for one in found] == [("warning", place)] * len(found)
+    assert f"a kept file holds what looks like a secret: {place}:25, a Hugging Face token" in [
+        one.message for one in found
+    ]
+    for secret in secrets:
+        assert not any(secret in one.message for one in found)
+
+
+def test_the_digest_of_a_configuration_says_nothing_of_its_secrets(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    digests = set()
+    for name in ("r", "s"):
+        lm_eval_run(tmp_path / name)
+        path = next((tmp_path / name).glob("results_*.json"))
+        if name == "s":
+            path.write_text(path.read_text().replace("swordfish", "hunter").replace("a" * 34, "c" * 40))
+        manifest = preserve(workspace, PreserveRequest(tmp_path / name))
+        digests.add(manifest.sealed.configuration.effective_digest)
+    assert len(digests) == 1
+
+
+def test_push_refuses_what_looks_secret_until_somebody_says_so(workspace: Workspace, tmp_path: Path) -> None:
+    lm_eval_run(tmp_path / "r")
+    root = ["--workspace", str(workspace.root)]
+    kept = CliRunner().invoke(app, ["preserve", str(tmp_path / "r"), *root])
+    assert "  warning     RK111 a kept file holds what looks like a secret: results_" in kept.output
+    there = tmp_path / "there"
+    there.mkdir()
+    refused = CliRunner().invoke(app, ["push", there.as_uri(), *root])
+    assert refused.exit_code == 2
+    assert "--despite-secrets" in refused.output
+    assert list(there.rglob("*.json")) == []
+    packed = CliRunner().invoke(app, ["pack", str(tmp_path / "p.tar.zst"), *root])
+    assert packed.exit_code == 0
+    assert "warning 'r' RK111" in packed.output
+    assert "do not publish" in packed.output
+    accepted = ["note", "r", "--waive", "RK111", "--because", "revoked in March", *root]
+    assert CliRunner().invoke(app, accepted).exit_code == 0
+    assert CliRunner().invoke(app, ["push", there.as_uri(), *root]).exit_code == 0
+    assert "RK111" not in CliRunner().invoke(app, ["pack", str(tmp_path / "q.tar.zst"), *root]).output
+
+
+def test_push_sends_it_all_the_same_when_told_to(workspace: Workspace, tmp_path: Path) -> None:
+    lm_eval_run(tmp_path / "r")
+    preserve(workspace, PreserveRequest(tmp_path / "r"))
+    command = ["push", (tmp_path / "there").as_uri(), "--despite-secrets", "--workspace", str(workspace.root)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+
+
+def test_notes_with_a_secret_are_refused(workspace: Workspace, cluster_run: Path) -> None:
+    run_id = preserve(workspace, PreserveRequest(cluster_run)).run_id
+    token = key("hf_", 34, of="a" * 40)
+    with pytest.raises(UsageError) as caught:
+        note(workspace, run_id, change=lambda notes: notes.model_copy(update={"why": f"used {token}"}))
+    assert str(caught.value) == (
+        "the notes hold what looks like a secret (a Hugging Face token), and notes are published; nothing "
+        "was "
+        "noted, say it without"
+    )
+    assert token not in workspace.manifest_path(run_id).read_text()
+
+
+def test_large_logs_and_binary_files_are_looked_into_as_far_as_that_is_quick(tmp_path: Path) -> None:
+    token = key("hf_", 34, of="a" * 40)
+    line = b"step 17 | loss 1.25 | tokens/s: 12345 | num_tokens: 99 | lr: 1e-4\n"
+    log = tmp_path / "train.log"
+    log.write_bytes(line * 400_000 + f"logged in with {token}\n".encode() + line)
+    assert secrets_in_file(log) == ((400_001, "a Hugging Face token"),)
+    log.write_bytes(b'{"token": "the", "secret_rank": 5}\n' * 150_000 + f"logged in with {token}\n".encode())
+    assert secrets_in_file(log) == ((150_001, "a Hugging Face token"),)
+    arguments = tmp_path / "training_args.bin"
+    arguments.write_bytes(b"\0\x80\x04" + token.encode() + b"\x94\0PWD=\xff\xfe\n")
+    assert secrets_in_file(arguments) == ((1, "a Hugging Face token"),)
+    (tmp_path / "windows.txt").write_text(f"x\nHF_TOKEN={token}\n", encoding="utf-16")
+    assert secrets_in_file(tmp_path / "windows.txt") == ((2, "a Hugging Face token"),)
+
+
+def test_nothing_of_this_repository_s_archive_looks_secret() -> None:
+    """The false positives of 90 runs with logs, dumps, tokenizers and weights: none."""
+    kept = [
+        path for path in (ROOT / "preserved_runs").rglob("*") if path.is_file() and path.suffix != ".parquet"
+    ]
+    assert len(kept) > 50
+    assert [path for path in kept if secrets_in_file(path)] == []
+    manifests = sorted((ROOT / "manifests").glob("*.json"))[::6]
+    for path in manifests:
+        text = path.read_text()
+        assert without_secrets(text) == text
