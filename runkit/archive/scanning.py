@@ -43,11 +43,12 @@ _NAMED = (
 _FORMS = f"(?:{'|'.join(re.escape(anchor) for form in FORMS for anchor in form.anchors)})" + r"[\w.$/+-]"
 _OTHERS = "|".join(
     (
-        _NAMED, r"://[^/\s:@]*:[^/\s@]+@", r"[0-9]{8}:[\w-]{35}", r"[0-9]Q~", r"SK[0-9a-f]{32}",
-        r"[0-9a-f]{32}-us",
-        r"(?i:bearer) +[\w.~+/=-]{8}", r"(?i:curl|wget|http).* -", r"(?i:x-(?:amz|goog)-)",
+        _NAMED, r"://[^/\s@]+@", r"[0-9]{8}:[\w-]{35}", r"[0-9]Q~", r"SK[0-9a-f]{32}", r"[0-9a-f]{32}-us",
+        r"login +(?:--relogin +)?[0-9a-f]{40}", r"(?i:bearer) +[\w.~+/=-]{8}", r"(?i:curl|wget|http).* -",
+        r"(?i:x-(?:amz|goog)-)",
     )
 )  # fmt: skip
+"""What :mod:`runkit.secrets.text` looks for beside forms must be picked by this too."""
 
 
 class _Line(NamedTuple):

@@ -12,6 +12,8 @@ _OPTION = re.compile(r"--?(?P<name>[A-Za-z][\w.-]*)(?:=(?P<value>.*))?", re.DOTA
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
 _NEXT_OPTION = re.compile(r"-[A-Za-z]|--(?:[a-z][a-z0-9_.-]*(?:=.*)?)?", re.DOTALL)
 """What is an option by itself and not the value of the one before; a password may begin with a hyphen too."""
+_LOGIN_KEY = re.compile(r"[0-9a-f]{40}")
+"""What ``wandb login`` takes."""
 _LOGIN = re.compile(r"(?P<user>[^:\s]+):(?P<value>.+)", re.DOTALL)
 
 
@@ -30,6 +32,10 @@ def clean_arguments(argv: Sequence[str]) -> CleanArguments:
     waiting = ""
     for place, argument in enumerate(argv):
         before, waiting = waiting, ""
+        if place and argv[place - 1] == "login" and _LOGIN_KEY.fullmatch(argument):
+            kept.append(DROPPED)
+            dropped.append("login")
+            continue
         if before and not _NEXT_OPTION.fullmatch(argument) and _is_secret_after(before, argument):
             kept.append(DROPPED)
             dropped.append(before)

@@ -52,6 +52,7 @@ FORMS: tuple[Form, ...] = (
     _form("an Anthropic key", "sk-ant-", rf"{_REST}{{16,}}"),
     _form("an OpenAI key", "sk-proj- sk-svcacct- sk-admin- sk-None- sk-or-", rf"{_REST}{{16,}}"),
     _form("an OpenAI key", "sk-", r"[A-Za-z0-9]{20,}"),
+    _form("an API key", "sk_", r"[A-Za-z0-9]{20,}"),
     _form("an AWS access key", "AKIA ASIA ABIA ACCA", r"[A-Z0-9]{16}(?![A-Za-z0-9])"),
     _form("a Google API key", "AIza", rf"{_REST}{{35}}"),
     _form("a Google OAuth token", "ya29. GOCSPX-", r"[A-Za-z0-9_.-]{20,}"),

@@ -129,7 +129,7 @@ def verdict_on(name: str) -> Verdict:
     last, before = words[-1], words[-2] if len(words) > 1 else ""
     if last in _PASSWORDS or last.endswith(_LONG_ENDINGS[:3]):
         return Verdict.PASSWORD
-    if last == "pass" and (not before or before in _PASS_OF):
+    if last in {"pass", "pw"} and (not before or before in _PASS_OF):
         return Verdict.PASSWORD
     if last in {f"{owner}pass" for owner in _PASS_OF}:
         return Verdict.PASSWORD

@@ -26,7 +26,8 @@ class Secret(NamedTuple):
     """In our words; never a part of the secret."""
 
 
-_USERINFO = re.compile(r"://[^/\s:@\"'<>]*:(?P<value>[^/\s@\"'<>]+)@")
+_USERINFO = re.compile(r"://[^/\s:@\"'<>]*:(?P<value>[^/\s\"'<>,]+)(?=@)")
+_USER = re.compile(r"://(?P<value>[^/\s:@\"'<>]{16,})@")
 _PARAMETER = re.compile(r"[?&;](?P<name>[A-Za-z][\w.-]{0,60})=(?P<value>[^&\s\"'`#<>\\]+)")
 _HEADER = re.compile(
     r"\b(?P<name>(?:proxy-)?authorization|(?:set-)?cookie)(?:\\*[\"'])?[ \t]*[:=,][ "
@@ -37,6 +38,7 @@ _HEADER = re.compile(
 _SCHEMES = frozenset({"bearer", "basic", "token", "digest", "apikey", "negotiate", "aws4-hmac-sha256"})
 _BEARER = re.compile(r"\bbearer[ \t]+(?P<value>[A-Za-z0-9._~+/=-]{16,})", re.IGNORECASE)
 _LOGIN = re.compile(r"\b(?:machine|default|login)\b[^\r\n]{0,200}?\bpassword[ \t]+(?P<value>\S+)")
+_LOGIN_KEY = re.compile(r"\blogin[ \t]+(?:--relogin[ \t]+)?(?P<value>[0-9a-f]{40})\b")
 _CURL = re.compile(
     r"\b(?:curl|wget|http)\b[^\r\n]{0,400}?[ \t](?:-u|--user)[ =]?[^\s:]+:(?P<value>[^\s\"']+)"
 )
@@ -119,6 +121,9 @@ def _candidates(text: str, is_code: bool) -> Iterator[Secret]:
     for match in _USERINFO.finditer(text) if "://" in text else ():
         if _is_written_out(match["value"], is_code):
             yield _secret(match, "the password in an address")
+    for match in _USER.finditer(text) if "://" in text else ():
+        if _looks_drawn(match["value"], or_digest=True):
+            yield _secret(match, "the user in an address")
     for match in _PARAMETER.finditer(text) if "://" in text or "?" in text else ():
         if grants_access(match["name"]) and _is_written_out(match["value"], is_code):
             yield _secret(match, f"the value of {match['name']} in an address")
@@ -133,6 +138,8 @@ def _candidates(text: str, is_code: bool) -> Iterator[Secret]:
                 yield _secret(match, "a bearer token")
     if "password" in lower:
         yield from (_secret(match, "a password") for match in _LOGIN.finditer(text))
+    if "login" in lower:
+        yield from (_secret(match, "a key to log in") for match in _LOGIN_KEY.finditer(text))
     if "-u" in text:
         for match in _CURL.finditer(text):
             if not _PLACEHOLDER.fullmatch(match["value"]):

@@ -1,4 +1,4 @@
-"""Runs inside a checkout do not archive each other, and their code is compared as code, apart from settings."""
+"""Runs inside a checkout do not archive each other; their code is compared as code, apart from settings."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from runkit.archive.environment import DROPPED, captured_arguments
-from runkit.archive.scanning import secrets_in_file
+from runkit.archive.scanning import secrets_in_bytes, secrets_in_file
 from runkit.archive.workspace import Workspace
 from runkit.cli.app import app
 from runkit.errors import UsageError
@@ -70,6 +70,7 @@ def test_a_token_is_told_by_its_form_wherever_it_stands(form: str) -> None:
             assert len(found) == 1, (text, found)
             assert form in text[found[0].start : found[0].end]
             assert form not in found[0].kind
+        assert secrets_in_bytes(text.encode())
 
 
 ARGUMENTS = (
@@ -85,6 +86,8 @@ ARGUMENTS = (
     ),
     (["http://localhost:8888/?token=0a1b"], [f"http://localhost:8888/?token={DROPPED}"]),
     (["postgresql://me:word@db/x"], [f"postgresql://me:{DROPPED}@db/x"]),
+    (["mysql://me:p@ss:w0rd@db/x"], [f"mysql://me:{DROPPED}@db/x"]),
+    ([f"https://{key('', 40)}@host/x.git"], [f"https://{DROPPED}@host/x.git"]),
     (["redis://:word@db/0"], [f"redis://:{DROPPED}@db/0"]),
     (["--pass", "X"], ["--pass", DROPPED]),
     (["--password", "-hunter"], ["--password", DROPPED]),
@@ -93,6 +96,8 @@ ARGUMENTS = (
     (["--password=a,b c"], [f"--password={DROPPED}"]),
     (["--password", "1234"], ["--password", DROPPED]),
     (["--hub_token", "ABCDEF"], ["--hub_token", DROPPED]),
+    (["wandb", "login", "0123456789" * 4], ["wandb", "login", DROPPED]),
+    (["--pw", "word"], ["--pw", DROPPED]),
     (["-u", "me:word"], ["-u", f"me:{DROPPED}"]),
     (['{"api_key": "word", "lr": 0.1}'], [f'{{"api_key": "{DROPPED}", "lr": 0.1}}']),
     (['{"a": {"password": "two words"}}'], [f'{{"a": {{"password": "{DROPPED}"}}}}']),
@@ -162,6 +167,7 @@ CODE_WITH_A_SECRET = (
     'headers = {"Authorization": "Bearer ' + MIXED[:20] + '"}',
     '"output": ["WANDB_API_KEY=' + MIXED[:20] + '\\n"]',
     '"source": "login(token=\\"' + MIXED[:20] + '\\")"',
+    "!wandb login " + "0123456789" * 4,
     "curl -u me:word https://host",
     "wandb login --relogin; huggingface-cli login --token " + MIXED[:20],
     "url = 'mysql://me:word@host/x'",
@@ -176,6 +182,7 @@ CODE_WITH_A_SECRET = (
 @pytest.mark.parametrize("text", CODE_WITH_A_SECRET)
 def test_a_secret_that_is_written_out_in_code_is_seen(text: str) -> None:
     assert secrets_in(f"import x\n{text}\n", is_code=True)
+    assert [line for line, _kind in secrets_in_bytes(f"import x\n{text}\n".encode())][:1] == [2]
 
 
 INNOCENT_CODE = (
