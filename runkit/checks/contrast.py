@@ -166,6 +166,8 @@ def _code(first: Manifest, second: Manifest) -> Iterator[Fact]:
     here, there = first.sealed.software.code, second.sealed.software.code
     yield _fact("commit", here.git_commit, there.git_commit)
     yield _fact("uncommitted changes", here.is_dirty, there.is_dirty)
+    if here.digest is not None or there.digest is not None:
+        yield Fact("what they change", here.digest or "no code", there.digest or "no code")
 
 
 def _environment(first: Manifest, second: Manifest) -> Iterator[Fact]:

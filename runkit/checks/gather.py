@@ -17,12 +17,14 @@ from runkit.checks.integrity import INTEGRITY
 from runkit.checks.lineage import LINEAGE
 from runkit.checks.measurement import MEASUREMENT
 from runkit.checks.names import NAMES
+from runkit.checks.secrecy import SECRECY, secret_findings
 from runkit.checks.statistics import STATISTICS
 from runkit.checks.unseeded import UNSEEDED
 from runkit.checks.view import ArchiveView, Family
 from runkit.checks.waivers import idle_waivers, not_looked_at, waived
 from runkit.records.finding import SEVERITIES, Finding
 from runkit.records.manifest import Manifest
+from runkit.records.run_texts import SuspectedSecret
 
 FOR_ONE_RUN: tuple[Family, ...] = (
     INTEGRITY,
@@ -33,6 +35,7 @@ FOR_ONE_RUN: tuple[Family, ...] = (
     UNSEEDED,
     CODE_STATE,
     ARITHMETIC,
+    SECRECY,
 )
 """Families that look at each run by itself, so that runs can be read one after the other."""
 
@@ -44,7 +47,7 @@ FOR_RELATIONS: tuple[Family, ...] = (LINEAGE, NAMES, STATISTICS, CLAIMS)
 
 EVERY_FAMILY = FOR_ONE_RUN + FOR_ALL_RUNS + FOR_RELATIONS
 
-NEED_TEXTS = frozenset({"RK208", "RK304", "RK305"})
+NEED_TEXTS = frozenset({"RK111", "RK208", "RK304", "RK305"})
 """Rules that are not judged in full without the run's texts."""
 
 _NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
@@ -103,6 +106,12 @@ def concluded(
         in_full = judged - NEED_TEXTS if places else judged
         by_run[manifest.run_id] = [*own, *idle_waivers(own, manifest, in_full, places)]
     return tuple(sorted((one for own in by_run.values() for one in own), key=printing_order))
+
+
+def unaccepted_secrets(manifest: Manifest, suspected: Iterable[SuspectedSecret]) -> tuple[Finding, ...]:
+    """Return what looks secret in the kept files of a run, less what a person accepted."""
+    findings = concluded(secret_findings(manifest.run_id, suspected), [manifest], judged=frozenset())
+    return tuple(one for one in findings if one.waived_because is None)
 
 
 def printing_order(finding: Finding) -> tuple[int, str, str, str, str]:

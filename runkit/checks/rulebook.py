@@ -168,6 +168,25 @@ RULES: tuple[Rule, ...] = (
         checked_by="validate",
     ),
     Rule(
+        code="RK111",
+        name="secret-in-kept-file",
+        family="integrity",
+        severity="warning",
+        summary="A kept file holds what looks like a secret: a token, a password, a private key.",
+        why=(
+            "Files are kept byte for byte, so `push` and `pack` would publish the secret with them; no "
+            "number is "
+            "false: a warning. Large files without text, such as weights, are not looked into."
+        ),
+        example="results.json of a harness has the token in its model_args.",
+        way_out=(
+            "Revoke the secret where it was issued. Then preserve a copy of the run without it, or waive "
+            "this "
+            "and say that it is revoked or none."
+        ),
+        checked_by="validate",
+    ),
+    Rule(
         code="RK201",
         name="contradicted-accuracy",
         family="measurement",

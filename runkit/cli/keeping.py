@@ -71,7 +71,7 @@ def preserve(
     Exact files, sealed facts, per-sample outcomes. The run directory is only read.
     An id that exists is refused.
     """
-    from runkit.workflows.preserve import PreserveRequest
+    from runkit.workflows.preserve import PreserveRequest, kept_secrets
     from runkit.workflows.preserve import preserve as preserve_run
 
     request = PreserveRequest(
@@ -90,6 +90,9 @@ def preserve(
     _print_preserved(manifest)
     if notes is not None:
         bind_waivers(opened(workspace), manifest.run_id)
+    for finding in kept_secrets(opened(workspace), manifest):
+        print(f"  warning     RK111 {''.join(one if one.isprintable() else '?' for one in finding.message)}")
+        print(f"              {finding.way_out}")
 
 
 def list_runs(workspace: WorkspaceFolder = Path()) -> None:

@@ -114,6 +114,9 @@ def pack(
     from runkit.workflows.pack import pack as pack_runs
 
     report = pack_runs(opened(workspace), tuple(runs or ()), to=to)
+    _print_findings(report.secrets)
+    if report.secrets:
+        print(f"do not publish {report.path} before these are revoked; `runkit explain RK111` says more")
     print(
         f"packed {_num(len(report.run_ids), 'run')}, {_num(report.num_files, 'file')}, "
         f"{_size(report.num_bytes)} into {report.path}: {_size(report.size_bytes)}, sha256 {report.sha256}"
@@ -143,16 +146,25 @@ def push(
     replace_notes: Annotated[
         bool, typer.Option("--replace-notes", help="Let our notes replace those of runs that are there.")
     ] = False,
+    despite_secrets: Annotated[
+        bool, typer.Option("--despite-secrets", help="Send runs too whose files seem to hold a secret.")
+    ] = False,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
     """Send runs to an archive behind a URL.
 
-    Contents by digest, each once; the manifest last. `runkit verify --at URL` reads them back.
+    Contents by digest, each once; the manifest last. Refused while a kept file seems to hold a secret
+    (RK111). `runkit verify --at URL` reads them back.
     """
     from runkit.workflows.remote import push as push_runs
 
     report = push_runs(
-        opened(workspace), url, tuple(runs or ()), references=references, replace_notes=replace_notes
+        opened(workspace),
+        url,
+        tuple(runs or ()),
+        references=references,
+        replace_notes=replace_notes,
+        despite_secrets=despite_secrets,
     )
     for run_id in report.pushed:
         print(f"pushed {run_id}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 from pathlib import Path
@@ -78,7 +77,7 @@ class _CommandReader:
             command=capture.command,
             hardware=capture.hardware,
             software=capture.software,
-            configuration=_configuration(root, capture, log),
+            configuration=_configuration(capture, log),
             models=(),
             data=DataReference(name=log.settings.get("dataset", "unknown"), fingerprint=None),
             training=read_training(log, folder.log_path, planned_steps=None),
@@ -92,8 +91,8 @@ class _CommandReader:
 READER = _CommandReader()
 
 
-def _configuration(root: Path, capture: RunCapture, log: TrainLog) -> Configuration:
-    """Return the settings that the log prints, or else the command and the very code that it ran."""
+def _configuration(capture: RunCapture, log: TrainLog) -> Configuration:
+    """Return the settings that the log prints, or else the command; code is compared as code."""
     if log.settings_line is not None:
         settings = effective_settings(log.settings, world_size=capture.command.world_size)
         return Configuration(
@@ -104,23 +103,18 @@ def _configuration(root: Path, capture: RunCapture, log: TrainLog) -> Configurat
             evidence=Evidence(path=LOG_NAME, line=log.settings_line, what="head of the configuration block"),
         )
     command = shlex.join(capture.command.argv or ())
-    code = capture.software.code
-    effective: dict[str, Scalar] = {"command": command, "code.commit": code.git_commit}
-    for path in code.changes:
-        file = root / path
-        effective[f"code.{path}"] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    effective: dict[str, Scalar] = {"command": command}
     for number, later in enumerate(capture.resumptions, start=2):
         if (again := shlex.join(later.command.argv or ())) != command:
             effective[f"start {number}: command"] = again
-        if later.software.code.git_commit != code.git_commit:
-            effective[f"start {number}: code.commit"] = later.software.code.git_commit
-    effective = dict(sorted(effective.items()))
+        if later.software.code.git_commit != capture.software.code.git_commit:
+            effective[f"start {number}: commit"] = later.software.code.git_commit
     return Configuration(
         logged={"command": command},
         effective=effective,
         effective_digest=canonical_digest(effective),
         inert={},
-        evidence=Evidence(path=CAPTURE_FILE, line=None, what="the command and the code that it ran"),
+        evidence=Evidence(path=CAPTURE_FILE, line=None, what="the command"),
     )
 
 

@@ -154,7 +154,7 @@ class Hardware(GrownRecord):
 class Code(GrownRecord):
     """The state of the code that ran."""
 
-    younger: ClassVar[frozenset[str]] = frozenset({"changes", "left_out", "reapplies"})
+    younger: ClassVar[frozenset[str]] = frozenset({"changes", "left_out", "reapplies", "digest"})
 
     git_commit: str | None
     is_dirty: bool | None
@@ -166,6 +166,10 @@ class Code(GrownRecord):
     """Changed or untracked files that were not kept, each with the reason: too large, or may be a secret."""
     reapplies: bool | None = None
     """Whether commit and diff were put together again and gave the very tree; null when it was not tried."""
+    digest: Sha256 | None = None
+    """Of what differed from the commit and was kept: the diff, and untracked programs and configurations.
+    Equal for
+    equal code; null when nothing differed, or it was not recorded."""
 
 
 class Software(GrownRecord):

@@ -22,9 +22,12 @@ from runkit.archive.packing import (
 )
 from runkit.archive.reading import read_manifest, run_ids
 from runkit.archive.receiving import OpenArtifact, SealedRun, check_artifacts, receive, sealed_run
+from runkit.archive.scanning import suspected_secrets
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import TEMPORARY_SUFFIX, sync_folder
+from runkit.checks.gather import unaccepted_secrets
 from runkit.errors import AlreadyExists, RunUnreadable, StorageFailed, UsageError
+from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
 
 
@@ -42,6 +45,8 @@ class PackReport:
     """Their size before compression."""
     num_references: int
     """Files by reference, which are not in it."""
+    secrets: tuple[Finding, ...] = ()
+    """What looks secret in the kept files, and nobody accepted."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,11 @@ def pack(workspace: Workspace, chosen: Sequence[str], *, to: Path) -> PackReport
         num_files=num_files,
         num_bytes=num_bytes,
         num_references=len(artifacts) - num_files,
+        secrets=tuple(
+            one
+            for manifest in manifests
+            for one in unaccepted_secrets(manifest, suspected_secrets(workspace, manifest))
+        ),
     )
 
 

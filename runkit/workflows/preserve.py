@@ -15,6 +15,7 @@ from runkit.archive.code import CODE_FOLDER
 from runkit.archive.locking import Tell, say_nothing
 from runkit.archive.outcomes_file import outcomes_to_parquet
 from runkit.archive.reading import read_manifest, read_manifests, run_ids
+from runkit.archive.scanning import suspected_secrets
 from runkit.archive.store import (
     StagedFile,
     changing_in_archive,
@@ -27,6 +28,7 @@ from runkit.archive.taking import Storage, TakenRun, completed_by_links, take
 from runkit.archive.watching import listing_of
 from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
+from runkit.checks.gather import unaccepted_secrets
 from runkit.checks.waivers import (
     Binding,
     WaiverChoice,
@@ -57,6 +59,7 @@ from runkit.records.manifest import (
     Waiver,
     status_of_snapshot,
 )
+from runkit.secrets.text import secrets_in
 
 _NOT_IN_RUN_ID = re.compile(r"[^A-Za-z0-9._+-]+")
 
@@ -98,6 +101,8 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     original_name = request.run.resolve().name
     run_id = checked_run_id(request.run_id) if request.run_id is not None else repaired_run_id(original_name)
     notes = _notes_from(request.notes_file) if request.notes_file else None
+    if notes is not None:
+        _refuse_secrets(Notes(), notes)
     with claimed(workspace, run_id), staging(workspace) as folder:
         reader_for(request.run, directory_name=original_name, name=request.reader)
         taken = take(
@@ -119,6 +124,11 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
         text = manifest.to_json()
         publish(workspace, run_id, folder if files else None, outcomes=parquet, manifest=text, new=new)
     return manifest
+
+
+def kept_secrets(workspace: Workspace, manifest: Manifest) -> tuple[Finding, ...]:
+    """Return what looks secret in the files that were kept of a run, and nobody accepted."""
+    return unaccepted_secrets(manifest, suspected_secrets(workspace, manifest))
 
 
 def _ingested(
@@ -149,9 +159,20 @@ def note(
     with changing_in_archive(workspace, path, tell=tell):
         manifest = read_manifest(workspace, run_id)
         changed = manifest.model_copy(update={"notes": change(manifest.notes)})
+        _refuse_secrets(manifest.notes, changed.notes)
         if changed != manifest:
             write_atomically(path, changed.to_json())
     return changed
+
+
+def _refuse_secrets(before: Notes, after: Notes) -> None:
+    found = secrets_in(after.to_json(), is_code=True)
+    if found and after != before:
+        raise UsageError(
+            f"the notes hold what looks like a secret ({found[0].kind}), and notes are published; nothing "
+            f"was "
+            "noted, say it without"
+        )
 
 
 def changed_notes(

@@ -10,8 +10,10 @@ from runkit.archive.hashing import FileDigest, file_digest
 from runkit.archive.reading import read_manifest, run_ids
 from runkit.archive.receiving import OpenArtifact, SealedRun, check_artifacts, receive, sealed_run
 from runkit.archive.remote import RemoteArchive
+from runkit.archive.scanning import suspected_secrets
 from runkit.archive.workspace import Workspace
-from runkit.errors import AlreadyExists, RunUnreadable, UnknownName
+from runkit.checks.gather import unaccepted_secrets
+from runkit.errors import AlreadyExists, RunUnreadable, UnknownName, UsageError
 from runkit.records.manifest import Artifact, Manifest
 
 
@@ -57,6 +59,7 @@ def push(
     *,
     references: Path | None = None,
     replace_notes: bool = False,
+    despite_secrets: bool = False,
 ) -> PushReport:
     """Send the runs *chosen*, or all, to the archive at *url*.
 
@@ -64,7 +67,10 @@ def push(
         references: Folder with the run directories of artifacts kept by reference, which are then sent too.
         replace_notes: Let our notes replace those of a run that is there with the same seal, unless somebody
             changed them meanwhile.
+        despite_secrets: Also send runs with kept files that hold what looks like a secret.
     Raises:
+        UsageError: A kept file of a run that is not there yet holds what looks like a secret; nothing was
+        sent.
         AlreadyExists: A run is there with another seal.
         RunUnreadable: A file of ours is not what was sealed; its run has no manifest there.
         StorageFailed: The other side refused.
@@ -76,6 +82,8 @@ def push(
     for manifest in manifests:
         if manifest.run_id in texts:
             _check_same_seal(manifest, texts[manifest.run_id], remote)
+    if not despite_secrets:
+        _refuse_secrets(workspace, [manifest for manifest in manifests if manifest.run_id not in there])
     sent: list[FileDigest] = []
     num_not_sent, other_notes = 0, []
     for manifest in manifests:
@@ -142,6 +150,21 @@ def verify_remote(url: str, chosen: Sequence[str] = ()) -> RemoteReport:
         except RunUnreadable as error:
             damaged.append(str(error).replace("; nothing was taken", ""))
     return RemoteReport(len(wanted), num_bytes, tuple(damaged))
+
+
+def _refuse_secrets(workspace: Workspace, manifests: Sequence[Manifest]) -> None:
+    found = [
+        one
+        for manifest in manifests
+        for one in unaccepted_secrets(manifest, suspected_secrets(workspace, manifest))
+    ]
+    if found:
+        more = f" (and {len(found) - 1} more places)" if len(found) > 1 else ""
+        raise UsageError(
+            f"run {found[0].run_id!r} was not sent: {found[0].message}{more}; revoke the secret and "
+            f"preserve a copy "
+            "without it, waive RK111, or send it all the same with --despite-secrets"
+        )
 
 
 def _wanted(remote: RemoteArchive, chosen: Sequence[str]) -> tuple[str, ...]:

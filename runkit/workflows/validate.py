@@ -11,6 +11,7 @@ from runkit.archive.observing import observe_run
 from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
 from runkit.archive.reading import run_ids as preserved_ids
 from runkit.archive.rereading_cache import RereadingCache
+from runkit.archive.scanning import suspected_secrets
 from runkit.archive.sealed_files import sealed_text
 from runkit.archive.workspace import Workspace
 from runkit.checks.catalogue import RULES, Rule, found
@@ -214,7 +215,7 @@ def _texts(
         written = read_generations(text).get(SYSTEM) if text is not None else None
         if written:
             generations[evaluation.label] = written
-    return RunTexts(generations, tuple(unknown))
+    return RunTexts(generations, tuple(unknown), suspected_secrets(workspace, manifest))
 
 
 def _unreadable_outcomes(manifest: Manifest, observation: RunObservation, error: RunUnreadable) -> Finding:
