@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
+from runkit.render.escaping import one_line
 
 
 def register(app: typer.Typer) -> None:
@@ -52,12 +53,11 @@ def run(
     finished = run_program(opened(workspace), request, output=sys.stdout.buffer)
     code = finished.capture.software.code
     for what in code.left_out:
-        print(
-            f"runkit: NOT KEPT, so the code of this run cannot be put together again: {what}", file=sys.stderr
-        )
+        lost = "NOT KEPT, so the code of this run cannot be put together again"
+        print(f"runkit: {lost}: {one_line(what)}", file=sys.stderr)
     if finished.capture.command.dropped:
         names = ", ".join(finished.capture.command.dropped)
-        print(f"runkit: not written down, for they may be secrets: {names}", file=sys.stderr)
+        print(f"runkit: not written down, for they may be secrets: {one_line(names)}", file=sys.stderr)
     print(f"runkit: {finished.folder} has the run; next: runkit preserve {finished.folder}", file=sys.stderr)
     if finished.exit_status:
         raise typer.Exit(finished.exit_status)
@@ -79,4 +79,4 @@ def runs(
     if not seen:
         print("no runs under runs/ yet; `runkit train` and `runkit run -- COMMAND` make them")
     for one in seen:
-        print(f"{one.run_id}  {one.state.value}: {one.state.because}")
+        print(one_line(f"{one.run_id}  {one.state.value}: {one.state.because}"))

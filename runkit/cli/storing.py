@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
+from runkit.render.escaping import one_line
 
 if TYPE_CHECKING:
     from runkit.records.finding import Finding
@@ -71,9 +72,10 @@ def gc(
 
     report = collect(opened(workspace), dry_run=dry_run)
     for one in report.removable:
-        print(f"{'would remove' if dry_run else 'removed'} {one.path!r} ({_size(one.size_bytes)}): {one.why}")
+        verb = "would remove" if dry_run else "removed"
+        print(f"{verb} {one_line(repr(one.path))} ({_size(one.size_bytes)}): {one_line(one.why)}")
     for one in report.kept:
-        print(f"left alone {one.path!r} ({_size(one.size_bytes)}): {one.why}")
+        print(f"left alone {one_line(repr(one.path))} ({_size(one.size_bytes)}): {one_line(one.why)}")
     verb = "would be removed" if dry_run else "removed"
     print(f"{_num(len(report.removable), 'leftover')}, {_size(report.size_bytes)} {verb}")
 
@@ -93,7 +95,8 @@ def pack(
     report = pack_runs(opened(workspace), tuple(runs or ()), to=to)
     print(
         f"packed {_num(len(report.run_ids), 'run')}, {_num(report.num_files, 'file')}, "
-        f"{_size(report.num_bytes)} into {report.path}: {_size(report.size_bytes)}, sha256 {report.sha256}"
+        f"{_size(report.num_bytes)} into {one_line(str(report.path))}: {_size(report.size_bytes)}, "
+        f"sha256 {report.sha256}"
     )
     if report.num_references:
         print(f"{_num(report.num_references, 'file')} by reference not in it")
@@ -179,7 +182,7 @@ def _verify_elsewhere(place: str, runs: tuple[str, ...]) -> None:
 
     report = verify_remote(place, runs)
     for sentence in report.damaged:
-        print(f"  error {sentence}")
+        print(f"  error {one_line(sentence)}")
     result = f"{_num(len(report.damaged), 'run')} damaged" if report.damaged else "all as sealed"
     print(f"{_num(report.num_runs, 'run')}, {_size(report.num_bytes)} hashed: {result}")
     if report.damaged:
@@ -188,7 +191,7 @@ def _verify_elsewhere(place: str, runs: tuple[str, ...]) -> None:
 
 def _print_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
-        print(f"  {finding.severity} {finding.run_id!r} {finding.rule} {_printable(finding.message)}")
+        print(f"  {finding.severity} {finding.run_id!r} {finding.rule} {one_line(finding.message)}")
 
 
 def _print_taken(taken: Sequence[str], already: Sequence[str]) -> None:
@@ -197,10 +200,6 @@ def _print_taken(taken: Sequence[str], already: Sequence[str]) -> None:
     for run_id in already:
         print(f"already here: {run_id}")
     print("next: runkit validate")
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def _num(count: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from runkit.records.finding import Finding
 from runkit.records.manifest import Evaluation, Evidence, Hardware, Manifest, Metric, Relation, SystemScore
 from runkit.render.artifacts import byte_size
-from runkit.render.markdown import code_span, escaped_markdown
+from runkit.render.escaping import code_span, escaped_markdown
 from runkit.stats.proportions import wilson_interval
 from runkit.stats.rounding import percent, percent_interval, plain_percent, points
 

@@ -12,7 +12,7 @@ from syrupy.assertion import SnapshotAssertion
 from runkit.records.finding import Finding
 from runkit.records.manifest import Artifact, Command, Manifest, Notes, Publishability, Relation, Waiver
 from runkit.records.replicates import ReplicateGroup
-from runkit.render.markdown import escaped_markdown
+from runkit.render.escaping import escaped_markdown
 from runkit.render.readme import readme_block
 from runkit.render.replicate_section import replicate_section
 from runkit.render.run_section import run_section
