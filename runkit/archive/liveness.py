@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from runkit.archive.opening import MANIFEST_LIMIT_BYTES, read_regular
 from runkit.archive.processes import boot_id, is_alive
 from runkit.errors import RecordInvalid
 from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunCapture
@@ -16,6 +17,9 @@ State = Literal["running", "silent", "ended", "killed", "unknown"]
 
 _LATE = 4
 """So many intervals without a heartbeat are silence; a machine under load misses one or two."""
+
+_LOG_LIMIT_BYTES = 1 << 30
+"""Lines of longer logs are not counted."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,18 @@ def run_state(folder: Path, *, now: datetime) -> RunState:
 
 def _capture(folder: Path) -> RunCapture | None:
     try:
-        return RunCapture.parse((folder / CAPTURE_FILE).read_bytes(), origin=CAPTURE_FILE)
+        return RunCapture.parse(
+            read_regular(folder / CAPTURE_FILE, limit=MANIFEST_LIMIT_BYTES), origin=CAPTURE_FILE
+        )
     except (OSError, RecordInvalid):
         return None
 
 
 def _heartbeat(folder: Path) -> Heartbeat | None:
     try:
-        return Heartbeat.parse((folder / HEARTBEAT_FILE).read_bytes(), origin=HEARTBEAT_FILE)
+        return Heartbeat.parse(
+            read_regular(folder / HEARTBEAT_FILE, limit=MANIFEST_LIMIT_BYTES), origin=HEARTBEAT_FILE
+        )
     except (OSError, RecordInvalid):
         return None
 
@@ -78,7 +86,7 @@ def _heartbeat(folder: Path) -> Heartbeat | None:
 def _log_tail(folder: Path) -> str:
     """Return where the log ends: its last line and whether that is whole."""
     try:
-        content = (folder / "train.log").read_bytes()
+        content = read_regular(folder / "train.log", limit=_LOG_LIMIT_BYTES)
     except OSError:
         return ""
     num_lines = content.count(b"\n") + (not content.endswith(b"\n"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
-from runkit.cli.output import print_json
+from runkit.cli.output import print_json, tell_unread
 from runkit.render.escaping import github_command, one_line, sarif_text
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def audit(
     report = audit_documents(archive, documents)
     wanted = frozenset(word.value for word in only or VerdictWord)
     _print(report, output, wanted)
+    tell_unread(report.unreadable)
     if report.count("contradicted"):
         raise typer.Exit(1)
 

@@ -11,10 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
+import typer
+
 from runkit.render.escaping import json_escapes, json_text, one_line, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from runkit.archive.reading import UnreadableManifest
 
 
 class Output:
@@ -161,6 +165,14 @@ def print_columns(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in shown) for column in range(len(shown[0]))]
     for row in shown:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def tell_unread(unreadable: Sequence[UnreadableManifest]) -> None:
+    """Say which manifests a verb went on without, and end it with exit status 1 if there are any."""
+    for one in unreadable:
+        print(f"runkit: went on without {one_line(one.message)}", file=sys.stderr)
+    if unreadable:
+        raise typer.Exit(1)
 
 
 def _point_nowhere(descriptor: int) -> None:

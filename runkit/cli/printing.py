@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runkit.cli.failing import tell
 from runkit.cli.options import WorkspaceFolder, opened
 from runkit.cli.output import console
 from runkit.render.escaping import one_line
@@ -56,8 +57,7 @@ def table(
             f"{len(chosen)} table{'s' * (len(chosen) != 1)} checked",
         )
         return
-    for name in chosen:
-        _print_one(archive, name, latex=latex, pdf=pdf)
+    _print_each(archive, chosen, latex=latex, pdf=pdf)
 
 
 def readme(
@@ -87,6 +87,21 @@ def _chosen(archive: Workspace, names: Sequence[str], *, is_check: bool) -> tupl
     if not chosen and not is_check:
         raise UsageError("there is no table specification; write one as paper_tables/NAME.toml")
     return chosen
+
+
+def _print_each(archive: Workspace, names: Sequence[str], *, latex: bool, pdf: bool) -> None:
+    """Print all tables; one that cannot be printed does not hide the others."""
+    from runkit.errors import RunkitError
+
+    failed = False
+    for name in names:
+        try:
+            _print_one(archive, name, latex=latex, pdf=pdf)
+        except RunkitError as error:
+            tell(error)
+            failed = True
+    if failed:
+        raise typer.Exit(2)
 
 
 def _print_one(archive: Workspace, name: str, *, latex: bool, pdf: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
+from runkit.cli.output import tell_unread
 from runkit.render.escaping import one_line
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def pack(
     )
     if report.num_references:
         print(f"{_num(report.num_references, 'file')} by reference not in it")
+    tell_unread(report.unreadable)
 
 
 def unpack(
@@ -142,6 +144,7 @@ def push(
     print(f"{_num(report.num_files, 'file')}, {_size(report.num_bytes)} sent")
     if report.num_not_sent:
         print(f"{_num(report.num_not_sent, 'file')} by reference not sent; --references says where they are")
+    tell_unread(report.unreadable)
 
 
 def pull(url: Url, runs: Runs = None, workspace: WorkspaceFolder = Path()) -> None:

@@ -20,7 +20,7 @@ from runkit.archive.packing import (
     opened_pack,
     outcomes_name,
 )
-from runkit.archive.reading import read_manifest, run_ids
+from runkit.archive.reading import UnreadableManifest, chosen_manifests, read_manifest, run_ids
 from runkit.archive.receiving import OpenArtifact, SealedRun, check_artifacts, receive, sealed_run
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import TEMPORARY_SUFFIX, sync_folder
@@ -42,6 +42,8 @@ class PackReport:
     """Their size before compression."""
     num_references: int
     """Files by reference, which are not in it."""
+    unreadable: tuple[UnreadableManifest, ...] = ()
+    """Manifests that are no valid records; their runs are not in it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def pack(workspace: Workspace, chosen: Sequence[str], *, to: Path) -> PackReport
         AlreadyExists: *to* exists with other bytes.
         StorageFailed: The disk refused; *to* does not exist.
     """
-    manifests = [read_manifest(workspace, run_id) for run_id in sorted(set(chosen) or run_ids(workspace))]
+    folder = chosen_manifests(workspace, chosen)
+    manifests = folder.manifests
     if not manifests:
         raise UsageError("there is no preserved run to pack; `runkit preserve RUN` takes one in")
     temporary = to.with_name(f".{to.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
@@ -86,6 +89,7 @@ def pack(workspace: Workspace, chosen: Sequence[str], *, to: Path) -> PackReport
         num_files=num_files,
         num_bytes=num_bytes,
         num_references=len(artifacts) - num_files,
+        unreadable=folder.unreadable,
     )
 
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runkit.archive.hashing import FileDigest, file_digest
-from runkit.archive.reading import read_manifest, run_ids
+from runkit.archive.opening import OUTCOMES_LIMIT_BYTES, read_regular
+from runkit.archive.reading import (
+    UnreadableManifest,
+    chosen_manifests,
+    manifest_text,
+    read_manifest,
+    run_ids,
+)
 from runkit.archive.receiving import OpenArtifact, SealedRun, check_artifacts, receive, sealed_run
 from runkit.archive.remote import RemoteArchive
 from runkit.archive.workspace import Workspace
@@ -29,6 +36,8 @@ class PushReport:
     num_bytes: int
     num_not_sent: int
     """Files by reference that were not at hand."""
+    unreadable: tuple[UnreadableManifest, ...] = ()
+    """Manifests that are no valid records; their runs were not sent."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,8 @@ def push(
     """
     remote = RemoteArchive(url)
     there = frozenset(remote.run_ids())
-    manifests = [read_manifest(workspace, run_id) for run_id in sorted(set(chosen) or run_ids(workspace))]
+    folder = chosen_manifests(workspace, chosen)
+    manifests = folder.manifests
     texts = {run.run_id: remote.manifest(run.run_id) for run in manifests if run.run_id in there}
     for manifest in manifests:
         if manifest.run_id in texts:
@@ -85,7 +95,7 @@ def push(
             elif not remote.has_object(artifact.sha256, artifact.size_bytes):
                 _send(remote, path, artifact)
                 sent.append(FileDigest(artifact.sha256, artifact.size_bytes))
-        text = workspace.manifest_path(manifest.run_id).read_bytes()
+        text = manifest_text(workspace, manifest.run_id)
         differs = texts.get(manifest.run_id, text) != text
         if manifest.run_id not in there and manifest.sealed.outcomes is not None:
             remote.put_outcomes(manifest.run_id, _outcomes(workspace, manifest))
@@ -100,6 +110,7 @@ def push(
         num_files=len(sent),
         num_bytes=sum(digest.size_bytes for digest in sent),
         num_not_sent=num_not_sent,
+        unreadable=folder.unreadable,
     )
 
 
@@ -193,4 +204,4 @@ def _outcomes(workspace: Workspace, manifest: Manifest) -> bytes:
         raise RunUnreadable(f"{path} cannot be read: {error.strerror}; it was not sent") from error
     if named is None or found.sha256 != named.sha256:
         raise RunUnreadable(f"{path} is not what was sealed, so it was not sent; see `runkit verify`")
-    return path.read_bytes()
+    return read_regular(path, limit=OUTCOMES_LIMIT_BYTES)
