@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runkit.cli.options import WorkspaceFolder, opened
+from runkit.cli.options import WorkspaceFolder, opened, size_bytes
 from runkit.cli.output import tell_unread
 from runkit.render.escaping import one_line
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
 Runs = Annotated[list[str] | None, typer.Argument(help="Preserved runs; default: all.", metavar="[RUN]...")]
 Url = Annotated[str, typer.Argument(help="For example s3://bucket/runs, or file:///folder.")]
+MaxSize = Annotated[
+    str | None,
+    typer.Option(
+        "--max-size",
+        help="Most that may come: of a pack, 1 GiB or 1,000 times its size; of a run behind a URL, 100 GB.",
+        metavar="SIZE",
+    ),
+]
 References = Annotated[
     Path | None,
     typer.Option(help="Folder with the run directories of artifacts kept by reference.", metavar="DIR"),
@@ -35,6 +44,7 @@ def verify(
         str | None, typer.Option(help="A pack, or an archive behind a URL, instead of this one.")
     ] = None,
     references: References = None,
+    max_size: MaxSize = None,
     jobs: Annotated[int | None, typer.Option(help="Files at once; default: one a core.", min=1)] = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
@@ -44,7 +54,7 @@ def verify(
     Exit status 1 when a byte differs or a file is missing.
     """
     if at is not None:
-        _verify_elsewhere(at, tuple(runs or ()))
+        _verify_elsewhere(at, tuple(runs or ()), max_size)
         return
     from runkit.workflows.verify import verify as verify_runs
 
@@ -106,6 +116,7 @@ def pack(
 
 def unpack(
     path: Annotated[Path, typer.Argument(help="What `runkit pack` wrote.", metavar="FILE")],
+    max_size: MaxSize = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
     """Take the runs of a pack into the archive.
@@ -114,7 +125,7 @@ def unpack(
     """
     from runkit.workflows.pack import unpack as unpack_runs
 
-    report = unpack_runs(opened(workspace), path)
+    report = unpack_runs(opened(workspace), path, max_bytes=_max_bytes(max_size))
     _print_taken(report.taken, report.already_here)
 
 
@@ -147,15 +158,24 @@ def push(
     tell_unread(report.unreadable)
 
 
-def pull(url: Url, runs: Runs = None, workspace: WorkspaceFolder = Path()) -> None:
+def pull(url: Url, runs: Runs = None, max_size: MaxSize = None, workspace: WorkspaceFolder = Path()) -> None:
     """Take runs from an archive behind a URL.
 
-    A run is taken in whole, each byte compared with what was sealed, or not at all.
+    A run is taken in whole, each byte compared with what was sealed, or not at all. One that is not whole
+    there does not keep the others out; exit status 2 tells of it.
     """
+    from runkit.workflows.remote import PULL_LIMIT_BYTES
     from runkit.workflows.remote import pull as pull_runs
 
-    report = pull_runs(opened(workspace), url, tuple(runs or ()))
+    limit = _max_bytes(max_size)
+    report = pull_runs(
+        opened(workspace), url, tuple(runs or ()), max_bytes=PULL_LIMIT_BYTES if limit is None else limit
+    )
     _print_taken(report.taken, report.already_here)
+    for sentence in report.refused:
+        print(f"runkit: not taken: {one_line(sentence)}", file=sys.stderr)
+    if report.refused:
+        raise typer.Exit(2)
 
 
 def schema(
@@ -169,7 +189,11 @@ def schema(
     print(schema_text(record), end="")
 
 
-def _verify_elsewhere(place: str, runs: tuple[str, ...]) -> None:
+def _max_bytes(text: str | None) -> int | None:
+    return size_bytes(text) if text is not None else None
+
+
+def _verify_elsewhere(place: str, runs: tuple[str, ...], max_size: str | None) -> None:
     from runkit.archive.remote import is_remote
     from runkit.errors import UsageError
 
@@ -178,7 +202,7 @@ def _verify_elsewhere(place: str, runs: tuple[str, ...]) -> None:
 
         if runs:
             raise UsageError("a pack is verified whole; name no runs with --at FILE")
-        num_runs, num_files, num_bytes = verify_pack(Path(place))
+        num_runs, num_files, num_bytes = verify_pack(Path(place), max_bytes=_max_bytes(max_size))
         print(f"{_num(num_runs, 'run')}, {_num(num_files, 'file')}, {_size(num_bytes)} hashed: all as sealed")
         return
     from runkit.workflows.remote import verify_remote
@@ -186,7 +210,7 @@ def _verify_elsewhere(place: str, runs: tuple[str, ...]) -> None:
     report = verify_remote(place, runs)
     for sentence in report.damaged:
         print(f"  error {one_line(sentence)}")
-    result = f"{_num(len(report.damaged), 'run')} damaged" if report.damaged else "all as sealed"
+    result = f"{_num(report.num_damaged, 'run')} damaged" if report.damaged else "all as sealed"
     print(f"{_num(report.num_runs, 'run')}, {_size(report.num_bytes)} hashed: {result}")
     if report.damaged:
         raise typer.Exit(1)

@@ -11,17 +11,26 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from runkit.archive.hashing import file_digest
+from runkit.archive.opening import OUTCOMES_LIMIT_BYTES
 from runkit.archive.packing import (
     PackReader,
     add_run,
     artifact_name,
     compressed,
+    default_limit,
     manifest_name,
     opened_pack,
     outcomes_name,
 )
 from runkit.archive.reading import UnreadableManifest, chosen_manifests, read_manifest, run_ids
-from runkit.archive.receiving import OpenArtifact, SealedRun, check_artifacts, receive, sealed_run
+from runkit.archive.receiving import (
+    OpenArtifact,
+    SealedRun,
+    check_artifacts,
+    check_space,
+    receive,
+    sealed_run,
+)
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import TEMPORARY_SUFFIX, sync_folder
 from runkit.errors import AlreadyExists, RunUnreadable, StorageFailed, UsageError
@@ -93,18 +102,22 @@ def pack(workspace: Workspace, chosen: Sequence[str], *, to: Path) -> PackReport
     )
 
 
-def unpack(workspace: Workspace, path: Path) -> UnpackReport:
+def unpack(workspace: Workspace, path: Path, *, max_bytes: int | None = None) -> UnpackReport:
     """Take the runs of the pack at *path* into the archive.
 
     The pack is read twice: nothing of it is taken in before all of it was found to be whole.
 
+    Args:
+        max_bytes: How much it may hold; None: 1 GiB, or 1,000 times the size of the pack.
     Raises:
         RunUnreadable: It is no pack, is torn, or holds a byte that was not sealed.
         AlreadyExists: The archive has a run of that name with another seal.
     """
-    offered = _checked(path)
+    limit = _limit(path, max_bytes)
+    offered = _checked(path, limit=limit)
     already = [run.manifest.run_id for run in offered if _is_here(workspace, run.manifest)]
-    with opened_pack(path) as reader:
+    check_space(workspace, sum(run.num_bytes for run in offered if run.manifest.run_id not in already))
+    with opened_pack(path, limit=limit) as reader:
         for _run in offered:
             run = _next_run(reader, path)
             if run.manifest.run_id in already:
@@ -115,13 +128,13 @@ def unpack(workspace: Workspace, path: Path) -> UnpackReport:
     return UnpackReport(taken, tuple(already))
 
 
-def verify_pack(path: Path) -> tuple[int, int, int]:
+def verify_pack(path: Path, *, max_bytes: int | None = None) -> tuple[int, int, int]:
     """Read every byte of the pack at *path*; return how many runs, files and bytes it holds.
 
     Raises:
         RunUnreadable: A byte is not what was sealed.
     """
-    runs = _checked(path)
+    runs = _checked(path, limit=_limit(path, max_bytes))
     num_files = sum(artifact.is_here for run in runs for artifact in run.manifest.sealed.artifacts)
     return len(runs), num_files, sum(run.num_bytes for run in runs)
 
@@ -165,9 +178,16 @@ def _name(temporary: Path, to: Path) -> None:
     sync_folder(to.absolute().parent)
 
 
-def _checked(path: Path) -> list[_CheckedRun]:
+def _limit(path: Path, max_bytes: int | None) -> int:
+    try:
+        return max_bytes if max_bytes is not None else default_limit(path)
+    except OSError as error:
+        raise RunUnreadable(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _checked(path: Path, *, limit: int | None = None) -> list[_CheckedRun]:
     runs = []
-    with opened_pack(path) as reader:
+    with opened_pack(path, limit=limit) as reader:
         while reader.next_name is not None:
             run = _next_run(reader, path)
             num_bytes = check_artifacts(run, _opener(reader, run.manifest))
@@ -183,7 +203,9 @@ def _next_run(reader: PackReader, path: Path) -> SealedRun:
     run_id = name.removeprefix("manifests/").removesuffix(".json")
     text = reader.read(manifest_name(run_id))
     run = sealed_run(
-        text, origin=f"{name} in {path}", read_outcomes=lambda: reader.read(outcomes_name(run_id))
+        text,
+        origin=f"{name} in {path}",
+        read_outcomes=lambda: reader.read(outcomes_name(run_id), limit=OUTCOMES_LIMIT_BYTES),
     )
     if run.manifest.run_id != run_id:
         raise RunUnreadable(
@@ -193,7 +215,11 @@ def _next_run(reader: PackReader, path: Path) -> SealedRun:
 
 
 def _opener(reader: PackReader, manifest: Manifest) -> OpenArtifact:
-    return lambda artifact: reader.opened(artifact_name(manifest.run_id, artifact))
+    # What the whole run holds is known from here on, before the first of its bytes is unpacked.
+    reader.expect(sum(one.size_bytes for one in manifest.sealed.artifacts if one.is_here))
+    return lambda artifact: reader.opened(
+        artifact_name(manifest.run_id, artifact), size_bytes=artifact.size_bytes
+    )
 
 
 def _is_here(workspace: Workspace, manifest: Manifest) -> bool:

@@ -15,11 +15,21 @@ from runkit.archive.reading import (
     read_manifest,
     run_ids,
 )
-from runkit.archive.receiving import OpenArtifact, SealedRun, check_artifacts, receive, sealed_run
+from runkit.archive.receiving import (
+    OpenArtifact,
+    SealedRun,
+    check_artifact,
+    check_space,
+    receive,
+    sealed_run,
+)
 from runkit.archive.remote import RemoteArchive
 from runkit.archive.workspace import Workspace
-from runkit.errors import AlreadyExists, RunUnreadable, UnknownName
+from runkit.errors import AlreadyExists, RecordInvalid, RunUnreadable, StorageFailed, UnknownName
 from runkit.records.manifest import Artifact, Manifest
+
+PULL_LIMIT_BYTES = 100 * 10**9
+"""Of one run, when nobody says how much it may hold."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,8 @@ class PullReport:
     taken: tuple[str, ...]
     already_here: tuple[str, ...]
     num_bytes: int
+    refused: tuple[str, ...] = ()
+    """A sentence for each run that was not taken in."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,9 @@ class RemoteReport:
     num_runs: int
     num_bytes: int
     damaged: tuple[str, ...]
-    """A sentence for each run that is not what was sealed."""
+    """A sentence for each file and manifest that is not what was sealed, or could not be read."""
+    num_damaged: int
+    """Runs that they belong to."""
 
 
 def push(
@@ -114,39 +128,70 @@ def push(
     )
 
 
-def pull(workspace: Workspace, url: str, chosen: Sequence[str] = ()) -> PullReport:
+def pull(
+    workspace: Workspace, url: str, chosen: Sequence[str] = (), *, max_bytes: int = PULL_LIMIT_BYTES
+) -> PullReport:
     """Take the runs *chosen*, or all, from the archive at *url*; files by reference stay there.
 
+    Of several runs, one that cannot be taken in does not keep the others out.
+
+    Args:
+        max_bytes: How much one run may hold.
     Raises:
         UnknownName: There is no such run.
-        AlreadyExists: The archive here has the run with another seal.
-        RunUnreadable: What came is not what was sealed; the run was not taken in.
+        AlreadyExists: The archive here has the one run that is asked for with another seal.
+        RunUnreadable: What came of the one run is not what was sealed; it was not taken in.
+        StorageFailed: The one run could not be read there, or not written here.
     """
     remote = RemoteArchive(url)
-    taken, already, num_bytes = [], [], 0
-    for run_id in _wanted(remote, chosen):
-        run = _offered(remote, run_id)
-        if run_id in run_ids(workspace):
-            _check_same_seal(read_manifest(workspace, run_id), run.text, remote)
-            already.append(run_id)
+    taken, already, refused, num_bytes = [], [], [], 0
+    wanted = _wanted(remote, chosen)
+    for run_id in wanted:
+        try:
+            run = _offered(remote, run_id)
+            if run_id in run_ids(workspace):
+                _check_same_seal(read_manifest(workspace, run_id), run.text, remote)
+                already.append(run_id)
+                continue
+            run_bytes = sum(one.size_bytes for one in run.manifest.sealed.artifacts if one.is_here)
+            if run_bytes > max_bytes:
+                raise RunUnreadable(
+                    f"{run.origin}: the run has {run_bytes:,} bytes, and {max_bytes:,} may be taken; allow "
+                    "more with --max-size; nothing was taken"
+                )
+            check_space(workspace, run_bytes)
+            receive(workspace, run, _opener(remote))
+        except (RunUnreadable, RecordInvalid, StorageFailed, AlreadyExists) as error:
+            if len(wanted) == 1:
+                raise
+            refused.append(str(error))
             continue
-        receive(workspace, run, _opener(remote))
         taken.append(run_id)
-        num_bytes += sum(one.size_bytes for one in run.manifest.sealed.artifacts if one.is_here)
-    return PullReport(tuple(taken), tuple(already), num_bytes)
+        num_bytes += run_bytes
+    return PullReport(tuple(taken), tuple(already), num_bytes, tuple(refused))
 
 
 def verify_remote(url: str, chosen: Sequence[str] = ()) -> RemoteReport:
     """Read every byte of the runs *chosen*, or of all, at *url*, and compare with what was sealed."""
     remote = RemoteArchive(url)
     wanted = _wanted(remote, chosen)
-    damaged, num_bytes = [], 0
+    damaged: list[str] = []
+    num_damaged, num_bytes = 0, 0
     for run_id in wanted:
+        num_before = len(damaged)
         try:
-            num_bytes += check_artifacts(_offered(remote, run_id), _opener(remote))
-        except RunUnreadable as error:
+            run = _offered(remote, run_id)
+        except (RunUnreadable, RecordInvalid, StorageFailed) as error:
             damaged.append(str(error).replace("; nothing was taken", ""))
-    return RemoteReport(len(wanted), num_bytes, tuple(damaged))
+            num_damaged += 1
+            continue
+        for artifact in run.manifest.sealed.artifacts:
+            try:
+                num_bytes += check_artifact(run, artifact, _opener(remote))
+            except (RunUnreadable, StorageFailed) as error:
+                damaged.append(str(error).replace("; nothing was taken", ""))
+        num_damaged += len(damaged) > num_before
+    return RemoteReport(len(wanted), num_bytes, tuple(damaged), num_damaged)
 
 
 def _wanted(remote: RemoteArchive, chosen: Sequence[str]) -> tuple[str, ...]:
