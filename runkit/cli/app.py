@@ -59,13 +59,13 @@ def _status_with_output(out: Output, status: int, *, was_stopped: bool) -> int:
     A reader that went away, as `head` does, has seen enough. A verb that hands on what another program prints
     has that program's status.
     """
-    if out.failure is None or out.is_passed_on:
+    if out.failure is None:
         return status
     if out.failure.errno == errno.EPIPE:
-        return EXIT_CLEAN if was_stopped else status
+        return EXIT_CLEAN if was_stopped and not out.is_passed_on else status
     reason = out.failure.strerror or out.failure
     print(f"runkit: cannot write to standard output: {reason}", file=sys.stderr)
-    return EXIT_ERROR
+    return status if out.is_passed_on else EXIT_ERROR
 
 
 app = typer.Typer(

@@ -73,9 +73,9 @@ class Output:
 
     @property
     def buffer(self) -> BinaryIO:
-        """The bytes below, for what another program prints."""
+        """The bytes below, for what another program prints; what they cannot take is lost and no error."""
         self.is_passed_on = True
-        return self.beneath.buffer if self.beneath is not None else _Nowhere()
+        return _PassedOn(self)
 
     def finish(self) -> None:
         """Flush; what a stream that failed still holds goes nowhere, so that Python does not try again."""
@@ -101,11 +101,22 @@ class Output:
         return getattr(self.beneath, name)
 
 
-class _Nowhere(io.RawIOBase, BinaryIO):
-    """Takes bytes that nobody wants."""
+class _PassedOn(io.RawIOBase, BinaryIO):
+    """The bytes below an :class:`Output`; a program that is watched goes on when nobody takes what it prints."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
 
     def write(self, content: Any) -> int:
+        if self._output.beneath is not None and self._output.failure is None:
+            with suppress(OSError):
+                self._output._tried(lambda stream: stream.buffer.write(content))
         return len(content)
+
+    def flush(self) -> None:
+        if self._output.beneath is not None and self._output.failure is None:
+            with suppress(OSError):
+                self._output._tried(lambda stream: stream.buffer.flush())
 
 
 @contextmanager

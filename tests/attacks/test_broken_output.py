@@ -51,7 +51,7 @@ def test_characters_that_there_are_not_become_escapes(
 
 
 def test_a_program_keeps_its_exit_status_where_nothing_can_be_written(workspace: Workspace) -> None:
-    for index, place in enumerate((">&-", "2>&-", ">&- 2>&-")):
+    for index, place in enumerate((">&-", "2>&-", ">&- 2>&-", ">/dev/full", ">/dev/full 2>/dev/full")):
         done = shell(workspace, f"runkit run --run-id r{index} -- sh -c 'echo x; exit 7' {place}")
         assert done.returncode == 7, done.stderr
 
