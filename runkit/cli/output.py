@@ -102,7 +102,7 @@ class Output:
 
 
 class _PassedOn(io.RawIOBase, BinaryIO):
-    """The bytes below an :class:`Output`; a program that is watched goes on when nobody takes what it prints."""
+    """The bytes below an :class:`Output`; who writes them goes on when nobody takes them any more."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
