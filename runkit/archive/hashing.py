@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from runkit.archive.opening import opened_regular
+
 _CHUNK_BYTES = 1 << 20
 
 
@@ -22,7 +24,7 @@ def file_digest(path: Path, *, num_bytes: int | None = None) -> FileDigest:
     """Return digest and size of the file at *path*, or of its first *num_bytes*."""
     digest = hashlib.sha256()
     size_bytes = 0
-    with path.open("rb", buffering=0) as source:
+    with opened_regular(path) as source:
         while chunk := source.read(_next_chunk(size_bytes, num_bytes)):
             digest.update(chunk)
             size_bytes += len(chunk)
@@ -38,7 +40,7 @@ def copy_hashed(source: Path, target: Path, *, num_bytes: int | None = None) -> 
         FileExistsError: *target* exists.
         OSError: As reading and writing raise it; *target* may then be incomplete.
     """
-    with source.open("rb", buffering=0) as reader:
+    with opened_regular(source) as reader:
         return write_hashed(reader, target, num_bytes=num_bytes)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from runkit.archive.opening import MANIFEST_LIMIT_BYTES, opened_regular, read_regular
 from runkit.archive.processes import boot_id, is_alive
 from runkit.errors import RecordInvalid
 from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunCapture
@@ -88,7 +89,9 @@ def _capture(folder: Path) -> RunCapture | None:
     if not (folder / CAPTURE_FILE).is_file():
         return None
     try:
-        return RunCapture.parse((folder / CAPTURE_FILE).read_bytes(), origin=CAPTURE_FILE)
+        return RunCapture.parse(
+            read_regular(folder / CAPTURE_FILE, limit=MANIFEST_LIMIT_BYTES), origin=CAPTURE_FILE
+        )
     except (OSError, RecordInvalid):
         return None
 
@@ -97,7 +100,9 @@ def _heartbeat(folder: Path) -> Heartbeat | None:
     if not (folder / HEARTBEAT_FILE).is_file():
         return None
     try:
-        return Heartbeat.parse((folder / HEARTBEAT_FILE).read_bytes(), origin=HEARTBEAT_FILE)
+        return Heartbeat.parse(
+            read_regular(folder / HEARTBEAT_FILE, limit=MANIFEST_LIMIT_BYTES), origin=HEARTBEAT_FILE
+        )
     except (OSError, RecordInvalid):
         return None
 
@@ -106,7 +111,7 @@ def _log_tail(folder: Path) -> str:
     """Return where the log ends: its last line and whether that is whole."""
     num_lines, last = 0, b"\n"
     try:
-        with (folder / "train.log").open("rb") as log:
+        with opened_regular(folder / "train.log") as log:
             while chunk := log.read(1 << 20):
                 num_lines += chunk.count(b"\n")
                 last = chunk[-1:]

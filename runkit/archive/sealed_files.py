@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from runkit.archive.opening import read_regular
 from runkit.archive.workspace import Workspace
 from runkit.errors import RunUnreadable
 from runkit.records.manifest import Manifest
@@ -30,7 +31,7 @@ def sealed_text(
     else:
         place = references / manifest.run_id / path
     try:
-        content = place.read_bytes()
+        content = read_regular(place, limit=artifact.size_bytes)
     except OSError as error:
         raise RunUnreadable(f"{place} cannot be read: {error.strerror}; run `runkit validate`") from error
     if hashlib.sha256(content).hexdigest() != artifact.sha256:

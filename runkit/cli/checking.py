@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections import Counter
@@ -14,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
+from runkit.cli.output import console, print_json
 from runkit.cli.progress import progress_bar
+from runkit.render.escaping import one_line
 
 if TYPE_CHECKING:
     from runkit.archive.workspace import Workspace
@@ -94,7 +95,7 @@ def validate(
             _archive(workspace), tuple(runs or ()), rehash=rehash, references=references, progress=progress
         )
     if output is ReportFormat.JSON:
-        _print_json({"findings": _plain(report.findings), "summary": _validation_summary(report)})
+        print_json({"findings": _plain(report.findings), "summary": _validation_summary(report)})
     elif output is not ReportFormat.TEXT:
         print(_for_ci(report, output), end="")
     else:
@@ -131,7 +132,7 @@ def lineage(
         return
     report = lineage_of(_archive(workspace))
     if output is GraphFormat.JSON:
-        _print_json(
+        print_json(
             {
                 "nodes": _plain(report.nodes),
                 "edges": _plain(report.edges),
@@ -159,11 +160,11 @@ def _print_suggestions(found: Sequence[Suggestion], output: GraphFormat) -> None
             }
             for one in found
         ]
-        _print_json({"suggestions": document})
+        print_json({"suggestions": document})
         return
     for one in found:
-        print(_one_line(f"{one.run_id} {one.relation.kind} {one.relation.run_id}: {one.because}"))
-        print(f"  {one.command}")
+        print(one_line(f"{one.run_id} {one.relation.kind} {one.relation.run_id}: {one.because}"))
+        print(f"  {one_line(one.command)}")
     print(f"{_num(len(found), 'relation')} proposed; nothing was noted")
 
 
@@ -174,7 +175,7 @@ def _print_check(found: LineageCheck, output: GraphFormat) -> None:
             "num_relations": found.num_relations,
             **_counts(found.findings),
         }
-        _print_json({"findings": _plain(found.findings), "summary": summary})
+        print_json({"findings": _plain(found.findings), "summary": summary})
     else:
         _print_findings(found.findings)
         related = _num(found.num_relations, "relation")
@@ -212,7 +213,7 @@ def explain(
     elif len(words) == 3:
         from runkit.workflows.table import explain_cell
 
-        print("\n".join(explain_cell(opened(workspace), *words).lines))
+        print("\n".join(map(one_line, explain_cell(opened(workspace), *words).lines)))
     else:
         raise UsageError(
             f"cannot explain {' '.join(words)!r}; give a code such as RK401, a root cause such as crash.oom, "
@@ -266,7 +267,7 @@ def _print_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
         by_run.setdefault(finding.run_id, []).append(finding)
     for run_id, own in by_run.items():
-        print(_one_line(run_id) or "the archive")
+        print(one_line(run_id) or "the archive")
         for finding in own:
             _print_finding(finding)
         print()
@@ -274,28 +275,20 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 
 def _print_finding(finding: Finding) -> None:
     word = "waived" if finding.waived_because is not None else finding.severity
-    message = f"{finding.rule} {_one_line(finding.place)}: {_one_line(finding.message)}"
-    print(f"  {_coloured(word, finding.severity)} {message}")
+    print("  ", end="")
+    _print_word(word, finding.severity)
+    print(f" {finding.rule} {one_line(finding.place)}: {one_line(finding.message)}")
     if finding.waived_because is not None:
-        print(f"    waived because {_one_line(finding.waived_because)}")
+        print(f"    waived because {one_line(finding.waived_because)}")
     elif finding.way_out:
-        print(f"    -> {_one_line(finding.way_out)}")
+        print(f"    -> {one_line(finding.way_out)}")
 
 
-def _one_line(text: str) -> str:
-    """Return *text* with what would break or colour the terminal spelled out."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-
-
-def _coloured(word: str, severity: str) -> str:
-    if not sys.stdout.isatty():
-        return word
-    from rich.console import Console
-
-    console = Console()
-    with console.capture() as captured:
-        console.print(word, style=_COLOURS[severity], end="", highlight=False)
-    return captured.get()
+def _print_word(word: str, severity: str) -> None:
+    if sys.stdout.isatty():
+        console().print(word, style=_COLOURS[severity], end="", highlight=False)
+    else:
+        print(word, end="")
 
 
 def _what_was_checked(report: ValidationReport) -> str:
@@ -354,10 +347,6 @@ def _num(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document, indent=2))
-
-
 def _plain(values: Iterable[Any]) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
@@ -378,8 +367,8 @@ def _print_lineage(report: LineageReport) -> None:
 def _tree_lines(line: TreeLine) -> Iterator[str]:
     indent = "  " * line.depth
     status = line.node.status or "not readable in this archive"
-    title = f": {_one_line(line.node.title)}" if line.node.title else ""
-    yield f"{indent}{_one_line(line.node.run_id)} ({status}){title}"
+    title = f": {one_line(line.node.title)}" if line.node.title else ""
+    yield f"{indent}{one_line(line.node.run_id)} ({status}){title}"
     for edge in ([line.edge] if line.edge else []) + list(line.other_edges):
         yield f"{indent}  {_relation(edge)}"
         if edge.is_noop or edge.differences:
@@ -388,7 +377,7 @@ def _tree_lines(line: TreeLine) -> Iterator[str]:
 
 def _relation(edge: LineageEdge) -> str:
     factors = f" by {', '.join(edge.factors)}" if edge.factors else ""
-    return f"{edge.kind} {edge.other_id}{factors}"
+    return one_line(f"{edge.kind} {edge.other_id}{factors}")
 
 
 def _really(edge: LineageEdge) -> str:
@@ -396,7 +385,7 @@ def _really(edge: LineageEdge) -> str:
         return "nothing"
     shown = [str(one) for one in edge.differences[:_MAX_DIFFERENCES]]
     num_more = len(edge.differences) - len(shown)
-    return _one_line("; ".join(shown + ([f"{num_more} more"] if num_more else [])))
+    return one_line("; ".join(shown + ([f"{num_more} more"] if num_more else [])))
 
 
 def _every_rule() -> Iterator[str]:

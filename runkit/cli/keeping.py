@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,8 @@ import typer
 
 from runkit.cli.noting import bind_waivers, note
 from runkit.cli.options import References, WorkspaceFolder, opened, size_bytes
+from runkit.cli.output import print_columns, print_json_text
+from runkit.render.escaping import one_line
 
 if TYPE_CHECKING:
     from runkit.records.manifest import Manifest, Metric
@@ -91,7 +92,7 @@ def preserve(
     if notes is not None:
         bind_waivers(opened(workspace), manifest.run_id)
     for finding in kept_secrets(opened(workspace), manifest):
-        print(f"  warning     RK111 {''.join(one if one.isprintable() else '?' for one in finding.message)}")
+        print(f"  warning     RK111 {one_line(finding.message)}")
         print(f"              {finding.way_out}")
 
 
@@ -105,9 +106,9 @@ def list_runs(workspace: WorkspaceFolder = Path()) -> None:
     rows: list[tuple[str, ...]] = [("run", "status", "final bridged", "peak bridged", "target alone")]
     rows += [_summary_row(manifest) for manifest in folder.manifests]
     if folder.manifests:
-        _print_columns(rows)
+        print_columns(rows)
     for unreadable in folder.unreadable:
-        print(f"unreadable: {unreadable.message}")
+        print(f"unreadable: {one_line(unreadable.message)}")
     if folder.unreadable:
         raise typer.Exit(1)
 
@@ -140,46 +141,44 @@ def show(
     manifest = read_manifest(opened(workspace), run_id)
     sealed = manifest.sealed
     if as_json:
-        print(manifest.to_json(), end="")
+        print_json_text(manifest.to_json())
         return
     proof = sealed.status.evidence
     line = f":{proof.line}" if proof is not None and proof.line is not None else ""
     place = f" ({proof.path}{line})" if proof is not None else ""
-    print(f"{sealed.run_id}: {manifest.notes.title or 'no title'}")
-    print(f"status    {sealed.status.value}: {sealed.status.reason}{place}")
+    print(f"{sealed.run_id}: {one_line(manifest.notes.title or 'no title')}")
+    print(f"status    {sealed.status.value}: {one_line(f'{sealed.status.reason}{place}')}")
     print(f"seal      sha256 {manifest.seal.digest}")
     num_keys = len(sealed.configuration.effective)
     print(f"config    {sealed.configuration.effective_digest[:16]}, {num_keys} keys count")
     for key, choice in sealed.configuration.automatic.items():
-        print(f"          {key} was chosen automatically: {choice}")
+        print(f"          {one_line(f'{key} was chosen automatically: {choice}')}")
     print(f"files     {len(sealed.artifacts)} kept, {len(sealed.missing_artifacts)} missing")
     print()
-    _print_columns(
+    print_columns(
         [("evaluation", "split", "system", "correct", "wrong", "invalid", "n"), *_score_rows(manifest)]
     )
     print()
-    _print_columns([("metric", "value", "k/n", "steps", "evidence"), *map(_metric_row, sealed.metrics)])
+    print_columns([("metric", "value", "k/n", "steps", "evidence"), *map(_metric_row, sealed.metrics)])
 
 
 def _print_preserved(manifest: Manifest) -> None:
     sealed = manifest.sealed
     line = sealed.status.evidence.line if sealed.status.evidence else None
-    print(f"preserved {sealed.run_id}: {sealed.status.value}, {sealed.status.reason}")
+    print(f"preserved {sealed.run_id}: {sealed.status.value}, {one_line(sealed.status.reason)}")
     if line is not None and sealed.status.evidence is not None:
-        print(f"  evidence    {sealed.status.evidence.path}:{line}")
+        print(f"  evidence    {one_line(sealed.status.evidence.path)}:{line}")
     print(
         f"  files       {len(sealed.artifacts)} ({sum(file.size_bytes for file in sealed.artifacts):,} bytes)"
     )
     for missing in sealed.missing_artifacts:
-        print(
-            f"  {'left out' if missing.role == 'other' else 'missing':<11} {missing.path}: {missing.reason}"
-        )
+        word = "left out" if missing.role == "other" else "missing"
+        print(f"  {word:<11} {one_line(f'{missing.path}: {missing.reason}')}")
     if sealed.snapshot is not None:
         print(f"  snapshot    still being written; taken at {sealed.snapshot.taken_at}")
     for growing in sealed.snapshot.growing if sealed.snapshot is not None else ():
-        print(
-            f"  cut         {growing.path}: {growing.kept_bytes} of {growing.seen_bytes} bytes, whole lines"
-        )
+        path = one_line(growing.path)
+        print(f"  cut         {path}: {growing.kept_bytes} of {growing.seen_bytes} bytes, whole lines")
     print(f"  manifest    manifests/{sealed.run_id}.json, seal {manifest.seal.digest[:16]}")
     if sealed.status.value != "completed":
         print(f"next: runkit show {sealed.run_id} --causes")
@@ -222,9 +221,3 @@ def _metric_row(metric: Metric) -> tuple[str, ...]:
     counts = f"{metric.correct}/{metric.n}" if metric.correct is not None and metric.n else ""
     steps = ", ".join(map(str, metric.steps))
     return (metric.name, f"{metric.value_fraction:.4f}", counts, steps, metric.evidence or "")
-
-
-def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runkit.cli.options import References, WorkspaceFolder, opened, tell
+from runkit.render.escaping import one_line
 
 if TYPE_CHECKING:
     from runkit.archive.workspace import Workspace
@@ -118,7 +119,7 @@ def bind_waivers(archive: Workspace, run_id: str | None, *, references: Path | N
         binding = migrate_waivers(archive, one, [each for each in findings if each.run_id == one], tell=tell)
         _print_waivers(one, binding.new)
         for sentence in binding.left:
-            print(_one_line(f"{one}: {sentence}"))
+            print(one_line(f"{one}: {sentence}"))
         num_bound, num_left = num_bound + len(binding.new), num_left + len(binding.left)
     if chosen or run_id is None:
         print(f"{num_bound} waivers bound to their findings, {num_left} left; the seals are as they were")
@@ -206,8 +207,4 @@ def _found_now(archive: Workspace, run_ids: tuple[str, ...], references: Path | 
 
 def _print_waivers(run_id: str, waivers: Iterable[Waiver]) -> None:
     for waiver in waivers:
-        print(_one_line(f"{run_id}: waived {waiver.rule} {waiver.place}: {waiver.message} ({waiver.reason})"))
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+        print(one_line(f"{run_id}: waived {waiver.rule} {waiver.place}: {waiver.message} ({waiver.reason})"))

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from runkit.cli.output import beneath
+
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], object] | None]:
@@ -16,6 +18,6 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], object] | None]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Console(file=beneath(sys.stderr)), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
+from runkit.render.escaping import one_line
 
 
 def register(app: typer.Typer) -> None:
@@ -88,10 +89,10 @@ def runs(
     if not seen:
         print("no runs under runs/ yet; `runkit train` and `runkit run -- COMMAND` make them")
     for one in seen:
-        print(f"{one.run_id}  {one.state.value}: {one.state.because}")
+        print(one_line(f"{one.run_id}  {one.state.value}: {one.state.because}"))
 
 
 def _tell(line: str) -> None:
     """Say something beside the program's output; nobody to hear it is no reason to end a program."""
     with suppress(OSError, ValueError):
-        print(f"runkit: {line}", file=sys.stderr, flush=True)
+        print(f"runkit: {one_line(line)}", file=sys.stderr, flush=True)

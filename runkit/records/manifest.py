@@ -584,7 +584,7 @@ class Manifest(Record):
     def parse(cls, text: str | bytes, *, origin: str) -> Self:
         """Return the manifest that *text* says, of this format or an older one; errors as for any record."""
         if not _names_current_format(text):
-            with suppress(ValueError):  # what is no JSON is told by the parser below
+            with suppress(ValueError, RecursionError):  # what is no JSON is told by the parser below
                 document = json.loads(text)
                 if isinstance(document, dict) and document.get("format") != CURRENT_FORMAT:
                     text = json.dumps(migrated(document, origin=origin))

@@ -239,5 +239,5 @@ def projection_of(text: bytes | memoryview) -> Projection | None:
     """Return the projection of the manifest *text*, or None when the text does not allow one."""
     try:
         return _DECODER.decode(text)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError, ValueError):
         return None

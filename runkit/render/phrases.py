@@ -18,7 +18,7 @@ from runkit.records.manifest import (
     Waiver,
 )
 from runkit.render.artifacts import byte_size
-from runkit.render.markdown import code_span, escaped_markdown
+from runkit.render.escaping import code_span, escaped_markdown
 from runkit.stats.proportions import wilson_interval
 from runkit.stats.rounding import percent, percent_interval, plain_percent, points
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
 from runkit.records.replicates import ReplicateGroup
-from runkit.render.markdown import code_span, escaped_markdown
+from runkit.render.escaping import code_span, escaped_markdown
 from runkit.render.replicate_section import ReplicateSection, replicate_section
 from runkit.render.run_section import RunSection, run_section
 

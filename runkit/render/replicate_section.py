@@ -17,7 +17,7 @@ from runkit.records.record import canonical_json
 from runkit.records.replicates import ReplicateGroup
 from runkit.records.schema import settings_in_effect
 from runkit.render.artifacts import byte_size, dumps_together, files_apart, missing_text
-from runkit.render.markdown import code_span, escaped_markdown
+from runkit.render.escaping import code_span, escaped_markdown
 from runkit.render.phrases import (
     BRIDGED,
     anchor,

@@ -9,7 +9,7 @@ from typing import ClassVar
 from runkit.records.finding import Finding
 from runkit.records.manifest import Evaluation, Manifest, Metric, Waiver
 from runkit.render.artifacts import artifact_lines
-from runkit.render.markdown import code_span, escaped_markdown
+from runkit.render.escaping import code_span, escaped_markdown
 from runkit.render.phrases import (
     BRIDGED,
     anchor,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
@@ -13,6 +13,7 @@ from typing import Any, get_args
 from runkit.archive.capture import now
 from runkit.archive.code import CODE_FOLDER
 from runkit.archive.locking import Tell, say_nothing
+from runkit.archive.opening import SPECIFICATION_LIMIT_BYTES, read_regular
 from runkit.archive.outcomes_file import outcomes_to_parquet
 from runkit.archive.reading import read_manifest, read_manifests, run_ids
 from runkit.archive.scanning import suspected_secrets
@@ -59,6 +60,7 @@ from runkit.records.manifest import (
     Waiver,
     status_of_snapshot,
 )
+from runkit.render.escaping import one_line, unwanted_in_notes
 from runkit.secrets.text import secrets_in
 
 _NOT_IN_RUN_ID = re.compile(r"[^A-Za-z0-9._+-]+")
@@ -190,6 +192,7 @@ def changed_notes(
         ablates: The run's control; the same as *relate* with ``ablates:``.
         relate: ``KIND:RUN_ID``.
     """
+    before = notes
     if source is not None:
         given = _notes_from(source)
         notes = notes.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})
@@ -199,6 +202,21 @@ def changed_notes(
         notes = _related(notes, _relation(relate, factors))
     if root_cause is not None:
         notes = notes.model_copy(update={"root_cause": root_cause})
+    return plainly_written(notes, before)
+
+
+def plainly_written(notes: Notes, before: Notes) -> Notes:
+    """Return *notes*, in which nothing that *before* lacks moves a cursor, colours or turns letters round.
+
+    Raises:
+        UsageError: A text of them does.
+    """
+    known = set(_texts_of(before.model_dump(mode="json")))
+    for text in _texts_of(notes.model_dump(mode="json")):
+        if text not in known and (found := unwanted_in_notes(text)) is not None:
+            raise UsageError(
+                f"the note {one_line(text[:60])!r} holds the control character {found}; write it without"
+            )
     return notes
 
 
@@ -271,6 +289,17 @@ def _rebound(
 
     note(workspace, run_id, change=changed, tell=tell)
     return made[-1]
+
+
+def _texts_of(document: Any) -> Iterator[str]:
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, dict):
+        for value in document.values():
+            yield from _texts_of(value)
+    elif isinstance(document, (list, tuple)):
+        for value in document:
+            yield from _texts_of(value)
 
 
 def _relation(text: str, factors: Sequence[str]) -> Relation:
@@ -393,13 +422,16 @@ def role_of(path: str) -> str:
 
 def _notes_from(path: Path) -> Notes:
     try:
-        mapping: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = read_regular(path, limit=SPECIFICATION_LIMIT_BYTES).decode("utf-8")
+        mapping: dict[str, Any] = tomllib.loads(text)
+    except RecursionError as error:
+        raise RecordInvalid(f"{path} is not valid TOML: it is nested too deeply") from error
+    except ValueError as error:  # no TOML, no UTF-8, or a number with thousands of digits
         raise RecordInvalid(f"{path} is not valid TOML: {error}") from error
     for key in mapping:
         if key not in Notes.model_fields:
             raise UnknownName.among(f"note in {path} called", key, Notes.model_fields)
-    notes = Notes.from_mapping(mapping, origin=str(path))
+    notes = plainly_written(Notes.from_mapping(mapping, origin=str(path)), Notes())
     assert_can_be_waived(notes.waivers, origin=str(path))
     return notes
 

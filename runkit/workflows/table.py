@@ -16,6 +16,7 @@ from runkit.archive.hashing import file_digest
 from runkit.archive.kept_files import ONLY_LOOKED_FOR, kept_run
 from runkit.archive.locking import Tell, changing, say_nothing
 from runkit.archive.observing import observe_runs
+from runkit.archive.opening import DOCUMENT_LIMIT_BYTES, SPECIFICATION_LIMIT_BYTES, read_regular
 from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
 from runkit.archive.rereading_cache import RereadingCache
 from runkit.archive.workspace import Workspace
@@ -71,7 +72,7 @@ def render_table(workspace: Workspace, name: str) -> RenderedTable:
         RecordInvalid: The specification is not valid.
         TableRefused: The archive does not prove what would be printed.
     """
-    spec_text = _spec_path(workspace, name).read_bytes()
+    spec_text = _read(_spec_path(workspace, name), SPECIFICATION_LIMIT_BYTES)
     text, origin = _decoded(spec_text, name), f"paper_tables/{name}.toml"
     if is_seed_spec(text, origin=origin):
         table = _seed_table(workspace, SeedTableSpec.parse_toml(text, origin=origin))
@@ -111,7 +112,7 @@ def check_tables(workspace: Workspace, names: tuple[str, ...] = ()) -> tuple[Fin
         names: Tables to look at; none means all, and then files without a specification are found too.
     """
     chosen = names or table_names(workspace)
-    stale = [finding for name in chosen for finding in _stale_files(workspace, name)]
+    stale = [finding for name in chosen for finding in _stale_or_unreadable(workspace, name)]
     return tuple(stale) if names else (*stale, *_orphans(workspace))
 
 
@@ -159,6 +160,13 @@ def _spec_path(workspace: Workspace, name: str) -> Path:
             f"{name!r} is not a table name: expected letters, digits, _ or -; rename the specification"
         )
     return workspace.contained(workspace.paper_tables / f"{name}.toml")
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        return read_regular(path, limit=limit)
+    except OSError as error:
+        raise RecordInvalid(f"paper_tables/{path.name} cannot be read: {error.strerror}") from error
 
 
 def _decoded(spec_text: bytes, name: str) -> str:
@@ -311,6 +319,14 @@ def _blocking(
     return blocking
 
 
+def _stale_or_unreadable(workspace: Workspace, name: str) -> list[Finding]:
+    """Return the findings of one table; a file that cannot be read does not hide the other tables."""
+    try:
+        return list(_stale_files(workspace, name))
+    except RecordInvalid as error:
+        return [found("RK603", "", f"paper_tables/{name}.toml", f"table {name} cannot be printed: {error}")]
+
+
 def _stale_files(workspace: Workspace, name: str) -> Iterator[Finding]:
     rendered = render_table(workspace, name)
     recorded = _recorded_digests(workspace.paper_tables / f"{name}.cells.json")
@@ -320,7 +336,7 @@ def _stale_files(workspace: Workspace, name: str) -> Iterator[Finding]:
         if not path.is_file():
             yield found("RK603", "", place, f"{place} was never printed, or was removed")
             continue
-        content = path.read_bytes()
+        content = _read(path, DOCUMENT_LIMIT_BYTES)
         if content != expected.encode():
             was_printed = hashlib.sha256(content).hexdigest() == recorded.get(file)
             cause = "is stale" if was_printed else "is stale or was edited by hand"
@@ -350,7 +366,7 @@ def _around(line: str, other: str) -> str:
 
 def _recorded_digests(path: Path) -> Mapping[str, str]:
     try:
-        return CellSidecar.parse(path.read_bytes(), origin=path.name).files
+        return CellSidecar.parse(_read(path, DOCUMENT_LIMIT_BYTES), origin=path.name).files
     except (OSError, RecordInvalid):
         return {}
 

@@ -13,7 +13,7 @@ from runkit.checks.waivers import waiver_of
 from runkit.records.finding import Finding
 from runkit.records.manifest import Artifact, Command, Manifest, Notes, Publishability, Relation, Waiver
 from runkit.records.replicates import ReplicateGroup
-from runkit.render.markdown import escaped_markdown
+from runkit.render.escaping import escaped_markdown
 from runkit.render.readme import LookedAt, readme_block
 from runkit.render.replicate_section import replicate_section
 from runkit.render.run_section import run_section
