@@ -23,6 +23,7 @@ from runkit.workflows.gc import collect
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.verify import verify
 from tests.archive.faults import files_below, states_below
+from tests.processes import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_ID = "small_20260102_030405"
@@ -95,7 +96,7 @@ def test_thirty_two_processes_with_different_runs_lose_nothing(workspace: Worksp
         )
         for number in range(32)
     ]
-    assert [end for process in started if (end := process.communicate(timeout=300))[1]] == []
+    assert [end for process in started if (end := process.communicate(timeout=PATIENCE_SECONDS))[1]] == []
     assert [process.returncode for process in started] == [0] * 32
     report = verify(workspace)
     assert (report.num_runs, report.findings, leftovers(workspace)) == (32, (), ())
@@ -113,7 +114,7 @@ def test_of_thirty_two_processes_with_one_run_exactly_one_wins_and_the_others_ar
         )
         for _ in range(32)
     ]
-    said = [process.communicate(timeout=300)[1] for process in started]
+    said = [process.communicate(timeout=PATIENCE_SECONDS)[1] for process in started]
     assert sorted(process.returncode for process in started) == [0] + [3] * 31
     told = {line.partition(" in ")[0].strip() for line in said if line}
     assert told <= {

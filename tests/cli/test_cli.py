@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from typer.testing import CliRunner
 
 from runkit.archive.workspace import Workspace
 from runkit.cli.app import app
+from tests.processes import PATIENCE_SECONDS, wait_for
 
 VERBS = (
     "train",
@@ -186,13 +186,9 @@ def test_control_c_during_training_leaves_an_honest_run(workspace: Workspace) ->
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     log = workspace.runs / "mine" / "train.log"
-    deadline = time.monotonic() + 120
-    while "Step 20/" not in (log.read_text() if log.is_file() else ""):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(process, log, "Step 20/")
     os.kill(process.pid, signal.SIGINT)
-    _output, errors = process.communicate(timeout=60)
+    _output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2
     assert errors.startswith("runkit: interrupted; ")
     assert errors.count("\n") == 1
