@@ -1,4 +1,4 @@
-"""Installs runkit with all that its tests need into ``.venv``, and says what happens; knows pip and nothing else.
+"""Installs runkit with all that its tests need into ``.venv``, and says what happens; knows nothing but pip.
 
 What pip says of each package becomes one line every few seconds, without the addresses that it fetches from.
 """

@@ -196,7 +196,7 @@ def test_every_amount_of_room_ends_whole_or_with_nothing(small_disk: Path, tmp_p
 WITHOUT_RIGHTS = """
 import ctypes, struct, sys
 from runkit.cli.app import app
-app(["preserve", sys.argv[2], "--workspace", sys.argv[1]], standalone_mode=False)  # all modules are loaded then
+app(["preserve", sys.argv[2], "--workspace", sys.argv[1]], standalone_mode=False)  # now all is imported
 version, this_process, no_rights = 0x20080522, 0, struct.pack("6I", *[0] * 6)
 assert ctypes.CDLL(None).capset(struct.pack("Ii", version, this_process), no_rights) == 0
 sys.argv = ["runkit", "preserve", sys.argv[3], "--workspace", sys.argv[4]]
@@ -205,7 +205,7 @@ app()
 
 
 def test_a_folder_that_may_not_be_written_and_a_file_that_may_not_be_read_are_named(tmp_path: Path) -> None:
-    """Root keeps its name here and loses what it may do beyond it, so that it does not matter where this lies."""
+    """Root keeps its name here and loses what it may do beyond it, so that this may lie anywhere."""
     workspace = Workspace(tmp_path / "workspace")
     workspace.root.mkdir()
     run = a_run(tmp_path / "mine")
