@@ -62,6 +62,9 @@ needs_torch = pytest.mark.skipif(not HAS_TORCH, reason=NO_TORCH.removeprefix("Sk
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {Path(__file__).parent / name: at for at, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
+    for item in items:
+        if not HAS_TORCH and Path(__file__).parent / "engine" in item.path.parents:
+            item.add_marker(needs_torch)
     reason = "the seed runs are not beside the checkout (../shared/data/seed_runs.tar.xz)"
     if not (SHARED / "data" / "seed_runs.tar.xz").is_file():
         for item in items:

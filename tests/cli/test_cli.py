@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from runkit.archive.workspace import Workspace
 from runkit.cli.app import app
+from tests.conftest import needs_torch
 from tests.processes import PATIENCE_SECONDS, wait_for
 
 VERBS = (
@@ -175,6 +176,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(workspace: Workspace) -> None
     assert done.stdout.startswith("RK101")
 
 
+@needs_torch
 def test_control_c_during_training_leaves_an_honest_run(workspace: Workspace) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "runkit", "train", "--run-id", "mine"],

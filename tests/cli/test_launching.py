@@ -18,7 +18,10 @@ from runkit.records.capture import RunCapture
 from runkit.records.manifest import RankDevice
 from runkit.workflows.preserve import PreserveRequest, preserve
 from tests.cli.test_stopping import SETTINGS, stopped, whole
+from tests.conftest import needs_torch
 from tests.processes import PATIENCE_SECONDS, pid_of, started, wait_for
+
+pytestmark = needs_torch
 
 __all__ = ["whole"]
 CPUS = tuple(

@@ -17,7 +17,10 @@ from runkit.ingest.readers import ingest
 from runkit.records.capture import RunCapture
 from runkit.workflows.run import runs_in
 from runkit.workflows.train import TrainRequest, resume, train
+from tests.conftest import needs_torch
 from tests.processes import PATIENCE_SECONDS, started, until, wait_for
+
+pytestmark = needs_torch
 
 SHORT = (
     "train.steps=20",
