@@ -121,6 +121,7 @@ def test_a_missing_workspace_is_named() -> None:
     )
 
 
+@needs_torch
 def test_an_existing_run_id_is_refused(workspace: Workspace, cluster_run: Path) -> None:
     first = run("preserve", str(cluster_run), cwd=workspace.root)
     assert (first.returncode, first.stderr) == (0, "")
