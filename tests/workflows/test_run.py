@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunC
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.run import FOLDER_VARIABLE, RunRequest, run, runs_in
 from runkit.workflows.validate import validate
+from tests.processes import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 120
 
 
 def ran(workspace: Workspace, script: str, run_id: str = "mine") -> tuple[int, RunCapture, bytes]:
@@ -33,13 +32,6 @@ def ran(workspace: Workspace, script: str, run_id: str = "mine") -> tuple[int, R
     finished = run(workspace, request, output=output)
     text = (finished.folder / CAPTURE_FILE).read_bytes()
     return finished.exit_status, RunCapture.parse(text, origin=CAPTURE_FILE), output.getvalue()
-
-
-def until(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not what():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -117,14 +109,30 @@ def test_a_captured_run_is_preserved_with_its_code_as_configuration(workspace: W
     assert {one.rule for one in validate(workspace).findings} <= {"RK410", "RK305"}
 
 
-def test_ranks_are_seen_while_they_run(workspace: Workspace) -> None:
-    script = (
-        "import os, subprocess, sys\n"
-        "ranks = [subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3)'], env={**os.environ, "
-        "'RANK': str(rank), 'LOCAL_RANK': str(rank), 'CUDA_VISIBLE_DEVICES': '0,1'}) for rank in range(2)]\n"
-        "[rank.wait() for rank in ranks]\n"
+# Its ranks live until the wrapper has looked at all processes once since they began.
+TWO_RANKS = f"""
+import os, subprocess, sys, time
+def heartbeat():
+    path = os.path.join(os.environ["{FOLDER_VARIABLE}"], "{HEARTBEAT_FILE}")
+    return open(path).read() if os.path.exists(path) else ""
+ranks = [
+    subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE,
+        env={{**os.environ, "RANK": rank, "LOCAL_RANK": rank, "CUDA_VISIBLE_DEVICES": "0,1"}},
     )
-    _status, capture, _output = ran(workspace, script)
+    for rank in "01"
+]
+for _ in range(2):
+    before = heartbeat()
+    while heartbeat() == before:
+        time.sleep(0.05)
+for rank in ranks:
+    rank.communicate(b"\\n")
+"""
+
+
+def test_ranks_are_seen_while_they_run(workspace: Workspace) -> None:
+    _status, capture, _output = ran(workspace, TWO_RANKS)
     assert [(one.rank, one.local_rank, one.visible_devices) for one in capture.hardware.ranks] == [
         (0, 0, "0,1"),
         (1, 1, "0,1"),
@@ -154,9 +162,10 @@ def test_a_wrapper_that_is_killed_leaves_a_run_that_is_seen_to_go_on_and_then_to
     wrapped.wait()
     child = child_of(workspace)
     folder = workspace.runs / "long"
-    assert run_state(folder, now=datetime.now().astimezone()).value == "running"  # the program itself lives
-    later = datetime.now().astimezone() + timedelta(hours=1)
-    assert run_state(folder, now=later).value == "silent"
+    beat = Heartbeat.parse((folder / HEARTBEAT_FILE).read_bytes(), origin=HEARTBEAT_FILE)
+    last = datetime.fromisoformat(beat.at)
+    assert run_state(folder, now=last).value == "running"  # the program itself lives
+    assert run_state(folder, now=last + timedelta(hours=1)).value == "silent"
     os.kill(child.pid, signal.SIGKILL)  # type: ignore[attr-defined]
     until(lambda: not is_alive(child))  # type: ignore[arg-type]
     (seen,) = runs_in(workspace)
