@@ -126,7 +126,7 @@ def _outcome_findings(manifest: Manifest, rereading: Rereading, outcomes: RunOut
 
 def _sealed_values(manifest: Manifest) -> dict[_Path, _Value]:
     document = manifest.sealed.model_dump(mode="json")
-    return dict(_flat((), {name: document[name] for name in RunFacts.model_fields}))
+    return dict(_flat((), {name: document.get(name) for name in RunFacts.model_fields}))
 
 
 def _said_values(manifest: Manifest, facts: RunFacts) -> dict[_Path, _Value]:

@@ -129,27 +129,6 @@ RULES: tuple[Rule, ...] = (
         checked_by="validate",
     ),
     Rule(
-        code="RK112",
-        name="void-waiver",
-        family="integrity",
-        severity="warning",
-        summary=(
-            "A waiver in the notes has no effect: it does not say which finding it is for, its quotation was "
-            "edited, or no finding of its rule can be waived."
-        ),
-        why=(
-            "A waiver of a whole rule would accept whatever comes later, and no reason makes a changed file "
-            "or a broken seal acceptable; its author thinks that something is settled: a warning."
-        ),
-        example="Notes of an older version waive RK406 of a run in which four findings of that rule stand.",
-        way_out=(
-            "`runkit note --migrate-waivers` binds each old waiver that exactly one finding fits; "
-            "`runkit note RUN --waive RKnnn --at PLACE` binds it to one of several, `--unwaive RKnnn` "
-            "removes it."
-        ),
-        checked_by="validate",
-    ),
-    Rule(
         code="RK110",
         name="contradicted-facts",
         family="integrity",
@@ -183,6 +162,27 @@ RULES: tuple[Rule, ...] = (
             "Revoke the secret where it was issued. Then preserve a copy of the run without it, or waive "
             "this "
             "and say that it is revoked or none."
+        ),
+        checked_by="validate",
+    ),
+    Rule(
+        code="RK112",
+        name="void-waiver",
+        family="integrity",
+        severity="warning",
+        summary=(
+            "A waiver in the notes has no effect: it does not say which finding it is for, its quotation was "
+            "edited, or no finding of its rule can be waived."
+        ),
+        why=(
+            "A waiver of a whole rule would accept whatever comes later, and no reason makes a changed file "
+            "or a broken seal acceptable; its author thinks that something is settled: a warning."
+        ),
+        example="Notes of an older version waive RK406 of a run in which four findings of that rule stand.",
+        way_out=(
+            "`runkit note --migrate-waivers` binds each old waiver that exactly one finding fits; "
+            "`runkit note RUN --waive RKnnn --at PLACE` binds it to one of several, `--unwaive RKnnn` "
+            "removes it."
         ),
         checked_by="validate",
     ),
