@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -70,12 +71,13 @@ def preserve(
     Exact files, sealed facts, per-sample outcomes. The run directory is only read.
     An id that exists is refused.
     """
-    from runkit.workflows.preserve import PreserveRequest
+    from runkit.workflows.preserve import PreserveRequest, default_name
     from runkit.workflows.preserve import preserve as preserve_run
 
+    name = default_name(opened(workspace), run) if run_id is None and run.is_dir() else None
     request = PreserveRequest(
         run=run,
-        run_id=run_id,
+        run_id=name.run_id if name is not None else run_id,
         artifacts=artifacts.value,
         reference_over=size_bytes(reference_over) if reference_over is not None else None,
         snapshot=snapshot,
@@ -86,6 +88,9 @@ def preserve(
         reader=reader,
     )
     manifest = preserve_run(opened(workspace), request)
+    if name is not None and name.because is not None:
+        said = f"kept as {name.run_id}, because {name.because}; choose another name with --run-id"
+        print(said, file=sys.stderr)
     _print_preserved(manifest)
 
 

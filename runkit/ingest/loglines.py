@@ -1,8 +1,9 @@
 """The lines of a log as other programs left them: encodings, escapes, carriage returns. Reads no facts.
 
 A log is read as a stream, a block at a time, so that its size does not matter. Lines are counted by line
-feeds, as an editor counts them. Of a line only the pieces are handed on that hold one of the texts looked for:
-what a carriage return overwrote and nobody knows is skipped, and a known text is found wherever a bar left it.
+feeds, as an editor counts them. Of a line only the pieces are handed on that hold a text that is looked for:
+what a carriage return overwrote and nobody knows is skipped, and a known text is found wherever a bar left
+it.
 """
 
 from __future__ import annotations

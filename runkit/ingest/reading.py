@@ -129,8 +129,8 @@ def read_status(log: TrainLog, log_path: str, measurements: Measurements) -> Sta
     if not log.start_lines:
         return status
     lines = ", ".join(map(str, log.start_lines))
-    reason = f"{status.reason}; the log holds {len(log.start_lines)} starts, at lines {lines}, and this is the last"
-    return status.model_copy(update={"reason": reason})
+    told = f"the log holds {len(log.start_lines)} starts, at lines {lines}, and this is the last"
+    return status.model_copy(update={"reason": f"{status.reason}; {told}"})
 
 
 def read_no_samples(log: TrainLog, log_path: str, measurements: Measurements) -> StatusFact | None:

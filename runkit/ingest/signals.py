@@ -1,7 +1,7 @@
 """Lines of a log that say why a run stopped: text in, records out. Decides nothing.
 
-A form counts at the start of a line only, after a bar, or after what launchers and loggers put before it. Outputs of models
-stand in the same log, and a model may well write about running out of memory.
+A form counts at the start of a line only, after a bar, or after what launchers and loggers put before it.
+Outputs of models stand in the same log, and a model may well write about running out of memory.
 """
 
 from __future__ import annotations

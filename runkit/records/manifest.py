@@ -379,7 +379,8 @@ class MissingArtifact(Record):
 
     path: str
     role: Literal["dump", "checkpoint", "summary", "log", "other"]
-    """``other``: a link or a special file that lay in the run directory and cannot be kept."""
+    """``other``: a link, a special file or one with an unsafe name that lay in the run directory and cannot be
+    kept."""
     evidence: Evidence | None
     reason: str
 
@@ -460,6 +461,8 @@ class SealedFacts(RunFacts):
     """Null only when the run has no per-sample outcomes at all."""
     snapshot: Snapshot | None = None
     """Null when nobody was writing the run any more."""
+    directory_name: str | None = None
+    """What the run directory was called, bytes that are no text as ``\\xhh``; null when as the run is."""
 
     @model_serializer(mode="wrap")
     def _without_younger_fields_at_null(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

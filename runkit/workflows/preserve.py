@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import Any, get_args
 
 from runkit.archive.capture import now
 from runkit.archive.code import CODE_FOLDER
+from runkit.archive.naming import RunName, as_text, name_for, refuse_unsafe
 from runkit.archive.outcomes_file import outcomes_to_parquet
 from runkit.archive.reading import read_manifest, run_ids
 from runkit.archive.store import StagedFile, claimed, finish_staging, publish, staging
 from runkit.archive.taking import Storage, TakenRun, completed_by_links, take
 from runkit.archive.watching import listing_of
-from runkit.archive.workspace import Workspace, checked_run_id
+from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
 from runkit.errors import RecordInvalid, RunUnreadable, UnknownName, UsageError
 from runkit.ingest.ingested import IngestedRun
@@ -39,8 +39,6 @@ from runkit.records.manifest import (
     StatusFact,
     Waiver,
 )
-
-_NOT_IN_RUN_ID = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,10 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     if not request.run.is_dir():
         raise _no_such_run(workspace, request.run)
     original_name = request.run.resolve().name
-    run_id = checked_run_id(request.run_id) if request.run_id is not None else repaired_run_id(original_name)
+    run_id = request.run_id
+    if run_id is None:
+        run_id = name_for(workspace, original_name).run_id
+    refuse_unsafe(workspace, run_id)
     notes = _notes_from(request.notes_file) if request.notes_file else None
     with claimed(workspace, run_id), staging(workspace) as folder:
         reader_for(request.run, directory_name=original_name, name=request.reader)
@@ -91,7 +92,9 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
         )
         run = _ingested(request, taken, folder, run_id, original_name)
         parquet, num_rows = outcomes_to_parquet(run.outcomes) if run.outcomes else (None, 0)
-        facts = _sealed(request, run.facts, taken, _outcomes_reference(run_id, parquet, num_rows))
+        facts = _sealed(
+            request, run.facts, taken, _outcomes_reference(run_id, parquet, num_rows), original_name
+        )
         manifest = Manifest.sealing(facts, _with_relation(notes or run.notes, request, run, workspace))
         files = [file for file in taken.files if taken.storage[file.path] != "reference"]
         may_share = request.artifacts == "copy"
@@ -171,13 +174,13 @@ def _related(notes: Notes, relation: Relation) -> Notes:
     return notes.model_copy(update={"relations": (*others, relation)})
 
 
-def repaired_run_id(directory_name: str) -> str:
-    """Return *directory_name* without the characters that a run id cannot have.
+def default_name(workspace: Workspace, run: Path) -> RunName:
+    """Return under which name *run* is preserved when nobody gives one, and why it is not its own.
 
-    >>> repaired_run_id('phase1_"20251116_201212"')
-    'phase1_20251116_201212'
+    Raises:
+        UsageError: Nothing of the directory's name can be one.
     """
-    return checked_run_id(_NOT_IN_RUN_ID.sub("", directory_name).lstrip("._+-")[:128])
+    return name_for(workspace, run.resolve().name)
 
 
 def _no_such_run(workspace: Workspace, run: Path) -> Exception:
@@ -197,7 +200,11 @@ def _outcomes_reference(run_id: str, parquet: bytes | None, num_rows: int) -> Ou
 
 
 def _sealed(
-    request: PreserveRequest, facts: RunFacts, taken: TakenRun, outcomes: OutcomesReference | None
+    request: PreserveRequest,
+    facts: RunFacts,
+    taken: TakenRun,
+    outcomes: OutcomesReference | None,
+    original_name: str,
 ) -> SealedFacts:
     has_references = "reference" in taken.storage.values()
     left_out = tuple(
@@ -214,6 +221,7 @@ def _sealed(
         artifacts_location=request.artifacts_location if has_references else None,
         outcomes=outcomes,
         snapshot=snapshot,
+        directory_name=as_text(original_name) if original_name != facts.run_id else None,
     )
 
 
