@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runkit.errors import RunUnreadable
+from runkit.records.paths import trouble_of_path
 
 _LOG_SUFFIXES = frozenset({".log", ".jsonl", ".txt", ".csv", ".tsv", ".out", ".err"})
 """Files that programs write line by line."""
@@ -36,7 +37,7 @@ class FileState(NamedTuple):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Something in a run directory that is no file of its own and cannot be kept."""
+    """Something in a run directory that cannot be kept: no file of its own, or named as no archive can."""
 
     path: str
     why: str
@@ -51,7 +52,7 @@ class RunListing:
     folders: tuple[str, ...]
     """Empty ones too; sorted."""
     left_out: tuple[LeftOut, ...]
-    """Links and special files; sorted."""
+    """Links, special files and what has a name that means another place on some systems; sorted."""
 
     def is_log(self, path: str) -> bool:
         """Return whether the file at *path* is written line by line, as its name says."""
@@ -137,7 +138,9 @@ def _entries(run: Path) -> tuple[dict[str, os.DirEntry[str]], list[str], list[Le
         above, folder = waiting.pop()
         for entry in _listed(folder, run):
             inside = _checked_name(above + entry.name, run)
-            if entry.is_symlink():
+            if trouble := trouble_of_path(inside):
+                left_out.append(LeftOut(inside, f"its name {trouble}; rename it to keep it"))
+            elif entry.is_symlink():
                 why = f"a link to {_target(entry)!r}; links are neither followed nor kept"
                 left_out.append(LeftOut(inside, why))
             elif entry.is_dir():

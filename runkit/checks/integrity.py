@@ -12,6 +12,7 @@ from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import Finding
 from runkit.records.manifest import Artifact, Manifest, MissingArtifact
 from runkit.records.observation import FileObservation, RunObservation
+from runkit.records.paths import trouble_of_path
 
 _HOSTILE = re.compile(r"""[\s"'`\\$*?<>|;&(){}\[\]!#~\x00-\x1f\x7f]""")
 """Characters that a shell splits, expands or quotes."""
@@ -37,7 +38,7 @@ def sealed_findings(manifest: Manifest) -> Iterator[Finding]:
     """Yield what is wrong with a manifest by itself."""
     yield from _broken_seal(manifest)
     for artifact in manifest.sealed.artifacts:
-        if trouble := _escapes(artifact.path):
+        if trouble := trouble_of_path(artifact.path):
             message = f"the path {artifact.path!r} {trouble}; expected a path inside the run directory"
             yield found("RK106", manifest.run_id, artifact.path, message)
     for missing in manifest.sealed.missing_artifacts:
@@ -49,7 +50,7 @@ def disk_findings(manifest: Manifest, observation: RunObservation) -> Iterator[F
     """Yield where the disk does not hold what *manifest* says."""
     for artifact in manifest.sealed.artifacts:
         seen = observation.artifacts.get(artifact.path)
-        if seen is not None and not _escapes(artifact.path):
+        if seen is not None and not trouble_of_path(artifact.path):
             yield from _artifact_findings(manifest.run_id, artifact, seen)
     for path in observation.unlisted:
         message = f"{path} lies in the preserved directory and is not among the artifacts of the manifest"
@@ -97,16 +98,6 @@ def _broken_seal(manifest: Manifest) -> Iterator[Finding]:
             "they were edited after they were sealed"
         )
         yield found("RK104", manifest.run_id, "seal.digest", message)
-
-
-def _escapes(path: str) -> str | None:
-    if path.startswith("/") or re.match(r"[A-Za-z]:", path):
-        return "is absolute"
-    if ".." in path.split("/"):
-        return "climbs out of the run directory"
-    if "\\" in path:
-        return "has a backslash, which separates folders on some systems"
-    return None
 
 
 def _unpreserved(manifest: Manifest, missing: MissingArtifact) -> Iterator[Finding]:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from runkit.checks.catalogue import found
 from runkit.checks.generations import text_signs
 from runkit.checks.view import ArchiveView, Family
-from runkit.records.finding import Finding
-from runkit.records.manifest import NO_SAMPLES, AnswerCount, Evaluation, Manifest, SystemScore
+from runkit.records.finding import Finding, Severity
+from runkit.records.manifest import MEASURES_NOTHING, AnswerCount, Evaluation, Manifest, SystemScore
 from runkit.records.outcomes import EvaluationOutcomes, RunOutcomes
 from runkit.records.run_texts import RunTexts
 
@@ -40,6 +40,7 @@ def run_findings(manifest: Manifest) -> Iterator[Finding]:
     yield from _no_samples(manifest)
     for evaluation in manifest.sealed.evaluations:
         yield from _logged_differs(manifest, evaluation)
+        yield from _log_contradicts_itself(manifest, evaluation)
         yield from _row_findings(manifest, evaluation)
         yield from _half_recorded(manifest, evaluation)
     yield from _metric_differs(manifest)
@@ -67,6 +68,17 @@ def _logged_differs(manifest: Manifest, evaluation: Evaluation) -> Iterator[Find
                 f"dump has {score.correct} of {score.n} correct, which is {score.accuracy_fraction:.3f}"
             )
             yield found("RK201", manifest.run_id, place_of(manifest, evaluation), message)
+
+
+def _log_contradicts_itself(manifest: Manifest, evaluation: Evaluation) -> Iterator[Finding]:
+    lines = evaluation.contradicting_log_lines
+    if lines:
+        message = (
+            f"{_spoken(evaluation)}: the log gives other accuracies at {', '.join(map(str, lines))} than at "
+            f"line {evaluation.log_line}, which was read"
+        )
+        severity: Severity = "info" if evaluation.n else "error"
+        yield found("RK201", manifest.run_id, place_of(manifest, evaluation), message, severity=severity)
 
 
 def _metric_differs(manifest: Manifest) -> Iterator[Finding]:
@@ -123,7 +135,9 @@ def _is_without_samples(manifest: Manifest, evaluation: Evaluation) -> bool:
     if evaluation.n:
         return False
     had_none = (
-        evaluation.dump is not None or evaluation.n_planned == 0 or evaluation.missing_because == NO_SAMPLES
+        evaluation.dump is not None
+        or evaluation.n_planned == 0
+        or evaluation.missing_because in MEASURES_NOTHING
     )
     return had_none or manifest.sealed.status.value == "no_eval_samples"
 

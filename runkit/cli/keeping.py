@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,12 +73,13 @@ def preserve(
     Exact files, sealed facts, per-sample outcomes. The run directory is only read.
     An id that exists is refused.
     """
-    from runkit.workflows.preserve import PreserveRequest, kept_secrets
+    from runkit.workflows.preserve import PreserveRequest, default_name, kept_secrets
     from runkit.workflows.preserve import preserve as preserve_run
 
+    name = default_name(opened(workspace), run) if run_id is None and run.is_dir() else None
     request = PreserveRequest(
         run=run,
-        run_id=run_id,
+        run_id=name.run_id if name is not None else run_id,
         artifacts=artifacts.value,
         reference_over=size_bytes(reference_over) if reference_over is not None else None,
         snapshot=snapshot,
@@ -88,6 +90,9 @@ def preserve(
         reader=reader,
     )
     manifest = preserve_run(opened(workspace), request)
+    if name is not None and name.because is not None:
+        said = f"kept as {name.run_id}, because {name.because}; choose another name with --run-id"
+        print(said, file=sys.stderr)
     _print_preserved(manifest)
     if notes is not None:
         bind_waivers(opened(workspace), manifest.run_id)

@@ -26,7 +26,7 @@ from runkit.ingest.reading import (
     read_training,
 )
 from runkit.ingest.summary import read_end_time
-from runkit.ingest.trainlog import TrainLog, read_train_log
+from runkit.ingest.trainlog import TrainLog
 from runkit.records.capture import CAPTURE_FILE
 from runkit.records.manifest import (
     Code,
@@ -61,9 +61,7 @@ class _ClusterReader:
     def can_read(self, root: Path) -> bool:
         if (root / CONFIG_FILE).is_file() or (root / CAPTURE_FILE).is_file():
             return False
-        return any(
-            _BLOCK in RunFolder(root, folder).read_text(folder / LOG_NAME) for folder in log_folders(root)
-        )
+        return any(RunFolder(root, folder).log_holds(_BLOCK) for folder in log_folders(root))
 
     def read(self, root: Path, *, run_id: str, directory_name: str) -> IngestedRun:
         """Return the facts of the run in *root*.
@@ -80,7 +78,7 @@ READER = _ClusterReader()
 
 
 def _read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun:
-    log = read_train_log(folder.read_text(folder.root / folder.log_path))
+    log = folder.read_log()
     if log.settings_line is None:
         raise RunUnreadable(
             f"{folder.log_path} has no {_BLOCK!r} block; it is not the log of a bridge run, or torn"
@@ -100,6 +98,7 @@ def _read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun
             log_path=folder.log_path,
             num_log_lines=log.num_lines,
             num_log_lines_understood=log.num_lines_understood,
+            log_starts=log.start_lines,
         ),
         started=started,
         ended=ended,

@@ -13,8 +13,14 @@ from runkit.ingest.effective import effective_settings
 from runkit.ingest.folder import LOG_NAME, RunFolder
 from runkit.ingest.ingested import IngestedRun
 from runkit.ingest.own import capture_in, duration_seconds, last_beat, moment
-from runkit.ingest.reading import EvaluationPlan, Measurements, read_measurements, read_training
-from runkit.ingest.trainlog import TrainLog, read_train_log
+from runkit.ingest.reading import (
+    EvaluationPlan,
+    Measurements,
+    read_measurements,
+    read_no_samples,
+    read_training,
+)
+from runkit.ingest.trainlog import TrainLog
 from runkit.records.capture import ASKED_TO_STOP, CAPTURE_FILE, RunCapture
 from runkit.records.manifest import (
     Configuration,
@@ -56,7 +62,7 @@ class _CommandReader:
             )
         folder = RunFolder(root, root)
         capture = capture_in(root, directory_name)
-        log = read_train_log(folder.read_text(root / LOG_NAME))
+        log = folder.read_log()
         plan = EvaluationPlan(None, "unknown", "unknown")
         measurements = read_measurements(folder, log, lambda _label: plan)
         status = _status(folder, capture, log, measurements)
@@ -69,6 +75,7 @@ class _CommandReader:
                 log_path=folder.log_path,
                 num_log_lines=log.num_lines,
                 num_log_lines_understood=log.num_lines_understood,
+                log_starts=log.start_lines,
             ),
             started=moment(capture.started_at, "start"),
             ended=moment(capture.ended_at, "end"),
@@ -140,10 +147,9 @@ def _status(folder: RunFolder, capture: RunCapture, log: TrainLog, measurements:
         if log.crash_line is not None:
             evidence = Evidence(path=LOG_NAME, line=log.crash_line, what="first line of the error")
         return StatusFact(value="crashed", reason=reason, evidence=evidence)
-    if log.no_samples_line is not None and not measurements.outcomes:
-        reason = "the log says that evaluation had no sample records, so its accuracies measure nothing"
-        evidence = Evidence(path=LOG_NAME, line=log.no_samples_line, what="evaluation without sample records")
-        return StatusFact(value="no_eval_samples", reason=reason, evidence=evidence)
+    without_samples = read_no_samples(log, LOG_NAME, measurements)
+    if without_samples is not None:
+        return without_samples
     return StatusFact(value="completed", reason=reason, evidence=at_end)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from runkit.records.manifest import NO_SAMPLES, Evaluation, EvidenceKind, Metric
+from runkit.records.manifest import MEASURES_NOTHING, NO_SAMPLES, Evaluation, EvidenceKind, Metric
 
 FINAL = "final"
 
@@ -35,7 +35,8 @@ def derived_metrics(evaluations: Sequence[Evaluation], *, had_samples: bool) -> 
 
 
 def _without_logged(evaluation: Evaluation) -> Evaluation:
-    return evaluation.model_copy(update={"logged": (), "missing_because": NO_SAMPLES})
+    reason = evaluation.missing_because if evaluation.missing_because in MEASURES_NOTHING else NO_SAMPLES
+    return evaluation.model_copy(update={"logged": (), "missing_because": reason})
 
 
 def _accuracy(name: str, evaluation: Evaluation | None, system: str) -> Metric:
@@ -73,7 +74,7 @@ def _accuracy(name: str, evaluation: Evaluation | None, system: str) -> Metric:
 
 def _had_no_samples(evaluation: Evaluation) -> bool:
     return (evaluation.dump is not None and not evaluation.systems) or (
-        evaluation.missing_because == NO_SAMPLES
+        evaluation.missing_because in MEASURES_NOTHING
     )
 
 

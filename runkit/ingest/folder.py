@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from runkit.errors import RunUnreadable
+from runkit.ingest.loglines import holds
+from runkit.ingest.trainlog import TrainLog, read_train_log
 
 LOG_NAME = "train.log"
 _DUMP_NAME = re.compile(r"eval_samples_step_(?P<label>\d+|final)\.jsonl$")
@@ -40,8 +44,25 @@ class RunFolder:
 
     def read_text(self, path: Path) -> str:
         """Return the text of *path*; undecodable bytes become replacement characters."""
-        try:
+        with self._readable(path):
             return path.read_bytes().decode(errors="replace")
+
+    def read_log(self) -> TrainLog:
+        """Return what the training log says."""
+        path = self.log_folder / LOG_NAME
+        with self._readable(path):
+            return read_train_log(path)
+
+    def log_holds(self, text: str) -> bool:
+        """Return whether *text* stands in the training log."""
+        path = self.log_folder / LOG_NAME
+        with self._readable(path):
+            return holds(path, text.encode())
+
+    @contextmanager
+    def _readable(self, path: Path) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise RunUnreadable(
                 f"{self.inside(path)} cannot be read: {error.strerror}; check its permissions"

@@ -20,7 +20,6 @@ from runkit.ingest.reading import (
     read_status,
     read_training,
 )
-from runkit.ingest.trainlog import read_train_log
 from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunCapture
 from runkit.records.manifest import (
     Arithmetic,
@@ -65,7 +64,7 @@ READER = _OwnReader()
 
 def _read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun:
     config = _config(folder, directory_name)
-    log = read_train_log(folder.read_text(folder.root / folder.log_path))
+    log = folder.read_log()
     capture = _capture(folder, directory_name)
     effective = config["effective"]
     step_plan = EvaluationPlan(effective.get("eval.dev_items"), "dev", "live")
@@ -84,6 +83,7 @@ def _read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun
             log_path=folder.log_path,
             num_log_lines=log.num_lines,
             num_log_lines_understood=log.num_lines_understood,
+            log_starts=log.start_lines,
         ),
         started=moment(capture.started_at if capture else None, "start"),
         ended=moment(capture.ended_at if capture else None, "end"),

@@ -10,6 +10,8 @@ from runkit.ingest.dumps import Dump, read_dump, scores
 from runkit.ingest.folder import RunFolder, order_of_label
 from runkit.ingest.trainlog import LoggedEvaluation, TrainLog
 from runkit.records.manifest import (
+    ALL_ZERO,
+    EARLIER_START,
     NO_SAMPLES,
     Evaluation,
     Evidence,
@@ -45,10 +47,14 @@ def read_measurements(
         plan: For an evaluation's label, what was planned.
     """
     dumps = folder.dumps()
-    labels = sorted({*dumps, *(found.label for found in log.evaluations)}, key=order_of_label)
+    logged = {found.label for found in log.evaluations}
+    labels = sorted({*dumps, *logged, *log.earlier_evaluations}, key=order_of_label)
     evaluations: list[Evaluation] = []
     outcomes: dict[str, EvaluationOutcomes] = {}
     for label in labels:
+        if label in log.earlier_evaluations:
+            evaluations.append(_of_an_earlier_start(label, plan(label)))
+            continue
         path = dumps.get(label)
         dump = read_dump(folder.read_text(path), label=label) if path else None
         if dump and dump.outcomes:
@@ -61,7 +67,6 @@ def read_measurements(
 def _evaluation(
     label: str, plan: EvaluationPlan, dump: Dump | None, path: str | None, logged: LoggedEvaluation | None
 ) -> Evaluation:
-    had_none = logged is not None and not logged.has_samples and (dump is None or dump.outcomes is None)
     return Evaluation.model_validate(
         {
             "label": label,
@@ -79,28 +84,80 @@ def _evaluation(
                 for system, accuracy in (logged.accuracies if logged else {}).items()
             ),
             "log_line": logged.line if logged else None,
-            "missing_because": NO_SAMPLES if had_none else _why_no_outcomes(dump),
+            "missing_because": _why_no_outcomes(dump, logged),
+            "contradicting_log_lines": logged.other_lines if logged else (),
         }
     )
 
 
-def _why_no_outcomes(dump: Dump | None) -> str | None:
+def _of_an_earlier_start(label: str, plan: EvaluationPlan) -> Evaluation:
+    """Return the evaluation without numbers: neither its line nor its dump is the last start's."""
+    return Evaluation.model_validate(
+        {
+            "label": label,
+            "step": int(label) if label != "final" else None,
+            "split": plan.split,
+            "n_planned": plan.num_items,
+            "checkpoint": plan.checkpoint,
+            "noise_draw": None,
+            "dump": None,
+            "num_unreadable_rows": 0,
+            "items_sha256": None,
+            "systems": (),
+            "logged": (),
+            "log_line": None,
+            "missing_because": EARLIER_START,
+        }
+    )
+
+
+def _why_no_outcomes(dump: Dump | None, logged: LoggedEvaluation | None) -> str | None:
+    if dump is not None and dump.outcomes is not None:
+        return None
+    if logged is not None and not logged.has_samples:
+        return NO_SAMPLES
+    if logged is not None and logged.accuracies and not any(logged.accuracies.values()):
+        return ALL_ZERO
     if dump is None:
         return "the evaluation is in the log, its per-sample dump is not in the run directory"
-    if dump.outcomes is None:
-        return "the per-sample dump has no readable row"
-    return None
+    return "the per-sample dump has no readable row"
 
 
 def read_status(log: TrainLog, log_path: str, measurements: Measurements) -> StatusFact:
     """Return how the run ended, with the line that proves it; nobody's last word is taken on trust."""
-    final = log.evaluation("final")
-    if log.no_samples_line is not None and not measurements.outcomes:
+    status = _status_of_last_start(log, log_path, measurements)
+    if not log.start_lines:
+        return status
+    lines = ", ".join(map(str, log.start_lines))
+    told = f"the log holds {len(log.start_lines)} starts, at lines {lines}, and this is the last"
+    return status.model_copy(update={"reason": f"{status.reason}; {told}"})
+
+
+def read_no_samples(log: TrainLog, log_path: str, measurements: Measurements) -> StatusFact | None:
+    """Return the status of a run whose log has evaluations of which none measured anything, else None."""
+    if measurements.outcomes:
+        return None
+    if log.no_samples_line is not None:
         return _status(
             "no_eval_samples",
             "the log says that evaluation had no sample records, so its accuracies measure nothing",
             Evidence(path=log_path, line=log.no_samples_line, what="evaluation without sample records"),
         )
+    told = [found for found in measurements.evaluations if found.logged]
+    if told and all(found.missing_because == ALL_ZERO for found in told):
+        return _status(
+            "no_eval_samples",
+            f"{ALL_ZERO}, in {'all evaluations' if len(told) > 1 else 'the only evaluation'}",
+            Evidence(path=log_path, line=told[0].log_line, what="evaluation in which everything is 0"),
+        )
+    return None
+
+
+def _status_of_last_start(log: TrainLog, log_path: str, measurements: Measurements) -> StatusFact:
+    final = log.evaluation("final")
+    without_samples = read_no_samples(log, log_path, measurements)
+    if without_samples is not None:
+        return without_samples
     crashed_after = final is None and (log.last_crash_line or 0) > (log.stopped_early_line or 0)
     if log.stopped_early_line is not None and not crashed_after:
         return _status(
@@ -126,6 +183,13 @@ def read_status(log: TrainLog, log_path: str, measurements: Measurements) -> Sta
             f"an error stands in the log {_progress(log)}, and no final evaluation follows",
             Evidence(path=log_path, line=log.crash_line, what="first line of the error"),
         )
+    dump = _whole_final_dump(measurements)
+    if dump is not None:
+        return _status(
+            "completed",
+            "the samples of the final evaluation are all there, though the log does not show it",
+            Evidence(path=dump, line=None, what="samples of the final evaluation"),
+        )
     return _status(
         "truncated",
         f"the log ends {_progress(log)} without a final evaluation, an early-stop line or an error",
@@ -135,6 +199,14 @@ def read_status(log: TrainLog, log_path: str, measurements: Measurements) -> Sta
             what="last training step" if log.last_step_line else "end of the log",
         ),
     )
+
+
+def _whole_final_dump(measurements: Measurements) -> str | None:
+    """Return the dump of the final evaluation when no sample of it is missing or torn."""
+    final = next((found for found in measurements.evaluations if found.label == "final"), None)
+    if final is None or not final.n or final.num_unreadable_rows:
+        return None
+    return final.dump if final.n_planned in {None, final.n} else None
 
 
 def _status(value: str, reason: str, evidence: Evidence) -> StatusFact:
@@ -190,7 +262,7 @@ def read_missing(folder: RunFolder, log: TrainLog, *, has_final: bool) -> tuple[
                 path=folder.log_path, line=logged.line, what="the line that says it was written"
             )
             missing.append(_missing(folder, name, "dump", evidence, "the log says it was written"))
-    if not has_final:
+    if not has_final and not (folder.log_folder / "eval_samples_step_final.jsonl").is_file():
         missing.append(
             _missing(
                 folder, "eval_samples_step_final.jsonl", "dump", None, "a run that ends has a final dump"

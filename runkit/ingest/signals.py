@@ -1,16 +1,17 @@
 """Lines of a log that say why a run stopped: text in, records out. Decides nothing.
 
-A form counts at the start of a line only, after what ``torchrun`` and Slurm put before it. Outputs of models
-stand in the same log, and a model may well write about running out of memory.
+A form counts at the start of a line only, after a bar, or after what launchers and loggers put before it.
+Outputs of models stand in the same log, and a model may well write about running out of memory.
 """
 
 from __future__ import annotations
 
 import re
 
+from runkit.ingest.bars import is_decoration
+from runkit.ingest.loglines import Log, LogLines
 from runkit.records.log_signal import LogSignal, SignalKind
 
-_BEFORE = r"(?:\[(?:rank|Rank )\d+\]: ?)?(?:\d+: )?"
 _SLURM = r"(?:slurmstepd(?:-\S+)?|srun): error: .*"
 _FORMS: tuple[tuple[SignalKind, str], ...] = (
     ("walltime", rf"{_SLURM}DUE TO TIME LIMIT"),
@@ -38,15 +39,38 @@ _FORMS: tuple[tuple[SignalKind, str], ...] = (
     ("segfault", r"(?:.*: line \d+: +\d+ )?Segmentation fault"),
     ("exception", r"(?:[A-Za-z_][\w.]*(?:Error|Exception): |\[Crash\])"),
 )
-_KNOWN = tuple((kind, re.compile(_BEFORE + form)) for kind, form in _FORMS)
+_KNOWN = tuple((kind, re.compile(form)) for kind, form in _FORMS)
+_NEEDLES = (
+    b"slurmstepd", b"srun: error", b"OutOfMemoryError", b"CUDA", b"NCCL", b"nccl", b"Watchdog caught",
+    b"Error: ", b"Errno", b"No space left", b"[Crash]", b"KeyboardInterrupt", b"[Interrupted]", b"Killed",
+    b"Segmentation", b"Exception: ",
+)  # fmt: skip
+_LONGEST_DECORATION = 300
 
 
-def read_signals(text: str) -> tuple[LogSignal, ...]:
-    """Return the lines of *text* that say why something stopped; the first form that fits names the kind."""
+def read_signals(log: Log) -> tuple[LogSignal, ...]:
+    """Return the lines of *log* that say why something stopped; the first form that fits names the kind."""
     found = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        piece = line.rstrip("\r").rpartition("\r")[2]
-        kind = next((kind for kind, form in _KNOWN if form.match(piece)), None)
+    for line in LogLines(log, _NEEDLES):
+        kinds = (kind for piece in line.pieces if (kind := _kind_of(piece.text)) is not None)
+        kind = next(kinds, None)
         if kind is not None:
-            found.append(LogSignal(kind, number))
+            found.append(LogSignal(kind, line.number))
     return tuple(found)
+
+
+def _kind_of(text: str) -> SignalKind | None:
+    return next((kind for kind, form in _KNOWN if _stands_first(form, text)), None)
+
+
+def _stands_first(form: re.Pattern[str], text: str) -> bool:
+    """Return whether *form* stands in *text* at its beginning, or after what others put before it."""
+    if form.match(text):
+        return True
+    found = form.search(text, 1, len(text))
+    return (
+        found is not None
+        and found.start() <= _LONGEST_DECORATION
+        and bool(text[: found.start()].strip())
+        and is_decoration(text[: found.start()])
+    )

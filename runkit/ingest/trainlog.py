@@ -1,21 +1,22 @@
 """The training log as facts with line numbers. Unknown lines are counted and never guessed at.
 
-Lines are counted by line feeds. Progress bars put carriage returns inside a line; each piece between
-them is read on its own. A last line without a line feed may have been cut anywhere, so a value that
-touches the end of the text is not claimed: ``acc: 0.6`` may have been ``0.645``.
-
-When a log has more than one configuration block, the run was started again into the same file; settings,
-steps and evaluations are those of the last start, and the lines before it are kept and not interpreted.
+Lines are counted by line feeds. A known form counts at the beginning of a line, after what launchers and
+loggers put there (rank, host, time, level, colours), after a carriage return, and after a progress bar that
+shares the line with it. A value that touches the end of a text that may have been cut is not claimed: ``acc:
+0.6`` may have been ``0.645``. When several processes print the same, the one of the lowest rank is believed,
+and what the others say otherwise is told. When a log holds several starts, see :mod:`runkit.ingest.starts`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-_CONFIG_HEADER = re.compile(r"==== Config ====\s*$")
-_SETTING = re.compile(r"([a-z][a-z0-9_.]*): (.*)$")
+from runkit.ingest.bars import Speaker, alike, is_decoration, speaker_of
+from runkit.ingest.loglines import Log, LogLines, Piece
+from runkit.ingest.starts import Fact, Told, last_start
+
 _COUNT = r"[0-9]{1,15}(?![0-9])"
 """Longer ones are no count of steps; they stand in outputs of models."""
 _ACCURACY = r"(?:0(?:\.[0-9]{1,17})?|1(?:\.0{1,17})?)(?!\S)"
@@ -24,30 +25,78 @@ _SCORES = (
     rf"Source-alone acc: (?P<source>{_ACCURACY}) \| Target-alone acc: (?P<target>{_ACCURACY})"
     rf"(?: \| Bridged acc: (?P<bridged>{_ACCURACY}))?"
 )
-_STEP_EVALUATION = re.compile(rf"\[Eval\] Step (?P<step>{_COUNT}) \| {_SCORES}")
-_FINAL_EVALUATION = re.compile(rf"\[Final Eval\] {_SCORES}")
-_STOPPED_EARLY = re.compile(rf"\[Early Stop\] Stopping early at step (?P<step>{_COUNT})")
-_PATIENCE = re.compile(r"\[Early Stop\] (New best|No improvement)")
-_TRAINING_STEP = re.compile(
-    rf"Step (?P<step>{_COUNT})/(?P<planned>{_COUNT}) \| Loss \(avg over last \d+\): (?P<loss>\S+)"
+_HEADER = "==== Config ===="
+_SETTING = re.compile(r"([a-z][a-z0-9_.]*): (.*)$")
+_NO_ITEMS = (
+    r"\b(?:on|over|of|for|evaluat\w+|shard\w+) 0 (?:samples|items|examples|problems|rows)\b"
+    r"|\bn ?[=:] ?0(?![.\d])|\b(?:num_|eval_)?(?:samples|items|examples) ?[=:] ?0(?![.\d])"
 )
-_WORLD_SIZE = re.compile(r"World size: (?P<size>[1-9][0-9]{0,6})(?![0-9])")
-_GPU = re.compile(r"(?:\[Rank \d+\]|) *GPU (?P<index>[0-9]{1,4})(?: available)?: (?P<name>\w[^\[]*)")
-_SAVED = re.compile(
-    r"(?:Saved BEST translator \(acc=[0-9.]+\) to |\[Checkpoint\] Saved \w+ \([^)]*\) to )(?P<path>\S.*)$"
+_SAYS_NO_ITEMS = re.compile(_NO_ITEMS, re.IGNORECASE)
+_FIRST_ERROR = (
+    r"Traceback \(most recent call last\)|\[Crash\]|slurmstepd: error|srun: error|Killed$|Segmentation fault"
 )
-_DUMPED = re.compile(r"\[Eval\] Saved sample outputs to (?P<path>\S.*)$")
-_NO_SAMPLES = re.compile(r"(?:\[[^\]]*\] ?)?.{0,40}\bsample_records empty")
-_CRASH = re.compile(
-    r"(?:\[(?:rank|Rank )\d+\]: ?)?(?:Traceback \(most recent call last\)|.*\bOutOfMemoryError\b"
-    r"|.*CUDA out of memory|\[Crash\]|slurmstepd: error|srun: error|.*\bNCCL error\b|Killed$"
-    r"|Segmentation fault)"
-)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A text that says something."""
+
+    kind: str
+    pattern: re.Pattern[str]
+    needles: tuple[bytes, ...]
+    """One of them stands in every such text."""
+    is_plain: bool = True
+    """Whether nobody else would write it, so that it counts wherever it stands after a bar."""
+    counts_anywhere: bool = False
+
+
+def _form(
+    kind: str, pattern: str, *needles: str, is_plain: bool = True, counts_anywhere: bool = False
+) -> _Form:
+    return _Form(kind, re.compile(pattern), tuple(one.encode() for one in needles), is_plain, counts_anywhere)
+
+
+_FORMS = (
+    _form(
+        "step",
+        rf"Step (?P<step>{_COUNT})/(?P<planned>{_COUNT}) \| Loss \(avg over last \d+\): (?P<loss>\S+)",
+        " | Loss (avg over last ",
+    ),
+    _form("evaluation", rf"\[Eval\] Step (?P<step>{_COUNT}) \| {_SCORES}", "Source-alone acc: "),
+    _form("evaluation", rf"\[Final Eval\] {_SCORES}", "Source-alone acc: "),
+    _form("stopped", rf"\[Early Stop\] Stopping early at step (?P<step>{_COUNT})", "[Early Stop] "),
+    _form("world", r"World size: (?P<size>[1-9][0-9]{0,6})(?![0-9])", "World size: ", is_plain=False),
+    _form(
+        "gpu",
+        r"(?:\[Rank \d+\]|) *GPU (?P<index>[0-9]{1,4})(?: available)?: (?P<name>\w[^\[]*)",
+        "GPU ",
+        is_plain=False,
+    ),
+    _form(
+        "checkpoint",
+        r"(?:Saved BEST translator \(acc=[0-9.]+\) to |\[Checkpoint\] Saved \w+ \([^)]*\) to )"
+        r"(?P<path>\S.*)$",
+        "Saved BEST translator (acc=",
+        "[Checkpoint] Saved ",
+    ),
+    _form("dump", r"\[Eval\] Saved sample outputs to (?P<path>\S.*)$", "[Eval] Saved sample outputs to "),
+    _form("header", rf"{_HEADER}\s*$", _HEADER),
+    _form("no samples", r"(?:\[[^\]]*\] ?)?.{0,40}\bsample_records empty", "sample_records empty"),
+    _form("no samples", r"\[[^\]]*Eval[^\]]*\] Sharding 0 samples", "Sharding 0 samples"),
+    _form("crash", _FIRST_ERROR, "Traceback (most", "[Crash]", "slurmstepd: error", "srun: error", "Killed",
+          "Segmentation fault", is_plain=False),
+    _form("crash", r"\bOutOfMemoryError\b|CUDA out of memory|\bNCCL error\b", "OutOfMemoryError",
+          "CUDA out of memory", "NCCL error", counts_anywhere=True),
+    _form("interrupted", r"\[Interrupted\]", "[Interrupted]", is_plain=False),
+    _form("resumed", rf"\[Resumed\] from step (?P<step>{_COUNT})", "[Resumed] from step "),
+    _form("patience", r"\[Early Stop\] (New best|No improvement)", "[Early Stop] "),
+)  # fmt: skip
+_NEEDLES = tuple(dict.fromkeys(needle for form in _FORMS for needle in form.needles))
+_IS_CRASH = re.compile(_FIRST_ERROR)
 _DUMP_LABEL = re.compile(r"eval_samples_step_(?P<label>[0-9]{1,15}|final)\.jsonl$")
 _NUMBER = re.compile(r"[+-]?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:[eE][+-]?\d{1,4})?", re.ASCII)
-_INTERRUPTED = re.compile(r"\[Interrupted\]")
 _SHORTLY_AFTER_LINES = 2
-_RESUMED = re.compile(r"\[Resumed\] from step \d+")
+_LONGEST_REMNANT = 400
 
 
 @dataclass(frozen=True)
@@ -60,6 +109,8 @@ class LoggedEvaluation:
     """Without those that are cut off or no fraction."""
     has_samples: bool = True
     """False when the log says beside it that there were no sample records, and names no dump of it."""
+    other_lines: tuple[int, ...] = ()
+    """Lines that give it other accuracies."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +134,11 @@ class TrainLog:
     settings_line: int | None
     num_starts: int
     """Configuration blocks; more than one when the run was started again into the same file."""
+    start_lines: tuple[int, ...]
+    """Where each start begins, one whose steps go back without a configuration block included."""
     evaluations: tuple[LoggedEvaluation, ...]
+    earlier_evaluations: dict[str, int]
+    """Label to line of the evaluations that only a start before the last one made."""
     stopped_early_line: int | None
     stopped_early_step: int | None
     planned_steps: int | None
@@ -111,156 +166,226 @@ class TrainLog:
 
 
 @dataclass
+class _Settings:
+    """One configuration block, line by line.
+
+    Other programs' warnings may stand inside the block; it ends at the next ``====`` heading, or at an
+    empty line that no further settings follow. A key that is given twice keeps its first value: what
+    repeats it later is the output of another program.
+    """
+
+    header: int
+    before: str
+    """What stands before the header: rank, time and the like, and so before each setting too."""
+    speaker: Speaker
+    values: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    is_open: bool = True
+    _ends_after: int | None = None
+    """After an empty line: the last line at which a setting shows that the block goes on."""
+
+    def __post_init__(self) -> None:
+        self._form = alike(self.before) if self.before else None
+
+    def takes(self, text: str, line: int, *, is_cut: bool) -> bool:
+        """Return whether *line* is one of its settings, which it then has."""
+        own = self._own(text)
+        if own is None or not self.is_open:
+            return False
+        if self._ends_after is not None and line > self._ends_after:
+            self.is_open = False
+            return False
+        if own.startswith("===="):
+            self.is_open = False
+            return False
+        found = _SETTING.match(own)
+        if not found:
+            if not own.strip() and self._ends_after is None:
+                self._ends_after = line + 3
+            return False
+        self._ends_after = None
+        if is_cut or found[1] in self.values or _IS_CRASH.match(own):
+            return False
+        self.values[found[1]] = found[2].strip()
+        self.lines[found[1]] = line
+        return True
+
+    def _own(self, text: str) -> str | None:
+        """Return *text* without what stands before it, or None when another process wrote it."""
+        if self._form is None:
+            return text
+        found = self._form.match(text)
+        if found:
+            return text[found.end() :]
+        return None if self.speaker.is_named else text
+
+
+@dataclass
 class _Reading:
     """The facts gathered so far, line by line."""
 
-    understood: set[int] = field(default_factory=set)
-    evaluations: list[LoggedEvaluation] = field(default_factory=list)
-    steps: list[tuple[int, float | None, int]] = field(default_factory=list)
-    planned_steps: int | None = None
-    stopped_early: tuple[int, int | None] | None = None
-    world_size: tuple[int, int] | None = None
-    gpus: dict[int, str] = field(default_factory=dict)
-    gpu_line: int | None = None
-    checkpoints: list[LoggedPath] = field(default_factory=list)
-    dumps: list[LoggedPath] = field(default_factory=list)
-    no_samples_lines: list[int] = field(default_factory=list)
-    crash_lines: list[int] = field(default_factory=list)
-    interrupted_line: int | None = None
+    num_understood: int = 0
+    facts: list[Fact] = field(default_factory=list)
+    open: dict[Speaker, _Settings] = field(default_factory=dict)
+    blocks: list[_Settings] = field(default_factory=list)
 
-    def read_all(self, pieces: Iterator[_Piece], line: int) -> bool:
+    def read_pieces(self, pieces: tuple[Piece, ...], line: int) -> bool:
         """Take in all pieces of one line; return whether the form of any of them is known."""
         return sum(self.read(piece, line) for piece in pieces) > 0
 
-    def read(self, piece: _Piece, line: int) -> bool:
+    def read(self, piece: Piece, line: int) -> bool:
         """Take in one piece of text; return whether its form is known."""
-        text = piece.text
-        if found := _TRAINING_STEP.match(text):
-            self.steps.append((int(found["step"]), _finite(piece.whole(found, "loss")), line))
-            self.planned_steps = int(found["planned"])
-        elif found := _STEP_EVALUATION.match(text):
-            self._evaluated(str(int(found["step"])), piece, found, line)
-        elif found := _FINAL_EVALUATION.match(text):
-            self._evaluated("final", piece, found, line)
-        elif found := _STOPPED_EARLY.match(text):
-            step = piece.whole(found, "step")
-            self.stopped_early = (line, int(step) if step is not None else None)
-        elif found := _WORLD_SIZE.match(text):
-            if piece.whole(found, "size") is not None:
-                self.world_size = self.world_size or (int(found["size"]), line)
-        elif found := _GPU.match(text):
-            if piece.whole(found, "name") is not None:
-                self.gpus.setdefault(int(found["index"]), found["name"].strip())
-                self.gpu_line = self.gpu_line or line
-        elif found := _SAVED.match(text):
-            self._wrote(self.checkpoints, piece, found, line)
-        elif found := _DUMPED.match(text):
-            self._wrote(self.dumps, piece, found, line)
-        elif _NO_SAMPLES.match(text):
-            self.no_samples_lines.append(line)
-        elif _CRASH.match(text):
-            self.crash_lines.append(line)
-        elif _INTERRUPTED.match(text):
-            self.interrupted_line = line
-        else:
-            return bool(_PATIENCE.match(text) or _RESUMED.match(text))
-        return True
+        for form in _FORMS:
+            found = _found(form, piece)
+            if found is None:
+                continue
+            before = piece.text[: found.start()]
+            speaker = speaker_of(before)
+            if form.kind == "header":
+                self._begin(_Settings(line, before, speaker))
+                return False  # counts with its block
+            said = _said(form.kind, piece, found)
+            if said is not None:
+                self.facts.append(Fact(form.kind, line, speaker, said))
+            return True
+        return False
 
-    def _evaluated(self, label: str, piece: _Piece, found: re.Match[str], line: int) -> None:
+    def _begin(self, block: _Settings) -> None:
+        self.open[block.speaker] = block
+        self.blocks.append(block)
+        self.facts.append(Fact("header", block.header, block.speaker, Told(block=block)))
+
+    def take_setting(self, shown: Piece, line: int) -> bool:
+        """Return whether *line* is a setting of a block that is open."""
+        taken = [
+            one.takes(shown.text, line, is_cut=shown.is_cut)
+            for one in self.open.values()
+            if one.header < line
+        ]
+        self.open = {speaker: one for speaker, one in self.open.items() if one.is_open}
+        return any(taken)
+
+
+def _found(form: _Form, piece: Piece) -> re.Match[str] | None:
+    """Return where *form* stands in *piece*, in a place where it counts."""
+    for found in form.pattern.finditer(piece.text):
+        before = piece.text[: found.start()]
+        if not before or form.counts_anywhere:
+            return found
+        if is_decoration(before) and (before.strip() or piece.follows_bar or form.is_plain):
+            return found
+        if piece.follows_bar and form.is_plain and len(before) <= _LONGEST_REMNANT:
+            return found
+    return None
+
+
+def _said(kind: str, piece: Piece, found: re.Match[str]) -> Told | None:
+    """Return what a text of this *kind* says; None when what matters of it is cut off."""
+    if kind == "step":
+        loss = _finite(piece.whole(found, "loss"))
+        return Told(step=int(found["step"]), planned=int(found["planned"]), loss=loss)
+    if kind == "evaluation":
         accuracies = {
             system: float(text)
             for system in ("source", "target", "bridged")
             if (text := piece.whole(found, system)) is not None
         }
-        self.evaluations.append(LoggedEvaluation(label, line, accuracies))
-
-    def _wrote(self, paths: list[LoggedPath], piece: _Piece, found: re.Match[str], line: int) -> None:
-        if (path := piece.whole(found, "path")) is not None:
-            paths.append(LoggedPath(path.strip(), line))
-
-    def started_again(self) -> None:
-        """Forget how far an earlier start came; the machine is still the same."""
-        self.evaluations.clear()
-        self.steps.clear()
-        self.checkpoints.clear()
-        self.dumps.clear()
-        self.no_samples_lines.clear()
-        self.crash_lines.clear()
-        self.planned_steps = self.stopped_early = self.interrupted_line = None
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Text between two carriage returns, and whether it may have been cut at its end."""
-
-    text: str
-    is_cut: bool
-
-    def whole(self, found: re.Match[str], group: str) -> str | None:
-        """Return what *group* matched, or None when the end of the log may have cut it."""
-        if self.is_cut and found.end(group) == len(self.text):
+        label = str(int(found["step"])) if "step" in found.groupdict() else "final"
+        has_none = _SAYS_NO_ITEMS.search(piece.text, found.end()) is not None
+        return Told(label=label, accuracies=accuracies, has_none=has_none)
+    if kind == "stopped":
+        step = piece.whole(found, "step")
+        return Told(step=int(step) if step is not None else None)
+    if kind in {"checkpoint", "dump"}:
+        written = piece.whole(found, "path")
+        if written is None:
             return None
-        return found[group]
+        return Told(path=written.strip(), label=_label_of(written.strip()))
+    if kind == "world":
+        return Told(step=int(found["size"])) if piece.whole(found, "size") is not None else None
+    if kind == "gpu":
+        name = piece.whole(found, "name")
+        return Told(step=int(found["index"]), path=name.strip()) if name is not None else None
+    if kind == "resumed":
+        step = piece.whole(found, "step")
+        return Told(step=int(step)) if step is not None else None
+    return Told()
 
 
-def read_train_log(text: str) -> TrainLog:
-    """Return the facts in *text*, the whole log decoded with replacement characters where it is torn."""
-    lines = text.removeprefix("\ufeff").split("\n")
-    is_cut = lines[-1] != ""
-    if not is_cut:
-        lines.pop()
-    blocks = _blocks(lines, is_cut=is_cut)
-    block = blocks[-1] if blocks else _Settings({}, {}, None, set())
-    reading = _Reading(understood=set(block.taken))
-    starts = {found.header for found in blocks}
-    for number, line in enumerate(lines, start=1):
-        if number in starts and number != blocks[0].header:
-            reading.started_again()
-        if number not in block.taken and reading.read_all(
-            _pieces(line, is_cut=is_cut and number == len(lines)), number
-        ):
-            reading.understood.add(number)
-    stopped_line, stopped_step = reading.stopped_early or (None, None)
-    world_size, world_size_line = reading.world_size or (None, None)
+def read_train_log(log: Log) -> TrainLog:
+    """Return the facts in *log*; what cannot be decoded becomes replacement characters."""
+    reading = _Reading()
+    lines = LogLines(log, _NEEDLES, wants_all=lambda: bool(reading.open))
+    for line in lines:
+        if line.shown is not None and reading.open and reading.take_setting(line.shown, line.number):
+            continue
+        reading.num_understood += reading.read_pieces(line.pieces, line.number)
+    blocks = _believed(reading.blocks)
+    last = last_start(reading.facts, blocks)
+    block = blocks[-1] if blocks else None
+    steps, stopped, world = last.steps, last.one("stopped"), _first(reading.facts, "world")
+    gpus = [fact for fact in reading.facts if fact.kind == "gpu"]
+    names: dict[int, str] = {}
+    for gpu in gpus:
+        names.setdefault(gpu.told.step or 0, gpu.told.path)
+    crashes = last.all("crash")
+    no_samples = [*last.all("no samples"), *(one for one in last.all("evaluation") if one.told.has_none)]
+    interrupted = last.one("interrupted")
     return TrainLog(
-        num_lines=len(lines),
-        num_lines_understood=len(reading.understood),
-        settings=block.values,
-        setting_lines=block.lines,
-        settings_line=block.header,
-        num_starts=len(blocks),
-        evaluations=tuple(_evaluations(reading)),
-        stopped_early_line=stopped_line,
-        stopped_early_step=stopped_step,
-        planned_steps=reading.planned_steps,
-        steps=tuple(step for step, _loss, _line in reading.steps),
-        losses=tuple(loss for _step, loss, _line in reading.steps),
-        step_lines=tuple(line for _step, _loss, line in reading.steps),
-        last_step_line=reading.steps[-1][2] if reading.steps else None,
-        world_size=world_size,
-        world_size_line=world_size_line,
-        gpus=dict(sorted(reading.gpus.items())),
-        gpu_line=reading.gpu_line,
-        checkpoints=tuple(reading.checkpoints),
-        dumps=tuple(reading.dumps),
-        no_samples_line=reading.no_samples_lines[-1] if reading.no_samples_lines else None,
-        crash_line=reading.crash_lines[0] if reading.crash_lines else None,
-        last_crash_line=reading.crash_lines[-1] if reading.crash_lines else None,
-        interrupted_line=reading.interrupted_line,
+        num_lines=lines.num_lines,
+        num_lines_understood=reading.num_understood + (len(block.lines) + 1 if block else 0),
+        settings=block.values if block else {},
+        setting_lines=block.lines if block else {},
+        settings_line=block.header if block else None,
+        num_starts=len(last.block_lines),
+        start_lines=last.start_lines,
+        evaluations=tuple(_evaluations(last.all("evaluation"), last.all("dump"), last.all("no samples"))),
+        earlier_evaluations=last.earlier,
+        stopped_early_line=stopped.line if stopped else None,
+        stopped_early_step=stopped.told.step if stopped else None,
+        planned_steps=steps[-1].told.planned if steps else None,
+        steps=tuple(fact.told.step or 0 for fact in steps),
+        losses=tuple(fact.told.loss for fact in steps),
+        step_lines=tuple(fact.line for fact in steps),
+        last_step_line=steps[-1].line if steps else None,
+        world_size=world.told.step if world else None,
+        world_size_line=world.line if world else None,
+        gpus=dict(sorted(names.items())),
+        gpu_line=gpus[0].line if gpus else None,
+        checkpoints=tuple(LoggedPath(fact.told.path, fact.line) for fact in last.all("checkpoint")),
+        dumps=tuple(LoggedPath(fact.told.path, fact.line) for fact in last.all("dump")),
+        no_samples_line=max((fact.line for fact in no_samples), default=None),
+        crash_line=crashes[0].line if crashes else None,
+        last_crash_line=crashes[-1].line if crashes else None,
+        interrupted_line=interrupted.line if interrupted else None,
     )
 
 
-def _evaluations(reading: _Reading) -> Iterator[LoggedEvaluation]:
+def _believed(blocks: list[_Settings]) -> list[_Settings]:
+    """Return the configuration blocks of the process that is believed; one without any setting is none."""
+    filled = [block for block in blocks if block.values] or blocks[:1]
+    first = min((block.speaker for block in filled), default=None)
+    return [block for block in filled if block.speaker == first]
+
+
+def _first(facts: list[Fact], kind: str) -> Fact | None:
+    return next((fact for fact in facts if fact.kind == kind), None)
+
+
+def _evaluations(found: list[Fact], dumps: list[Fact], no_samples: list[Fact]) -> Iterator[LoggedEvaluation]:
     """Yield the evaluations, told apart by whether they had samples.
 
     The line that says that there were none stands shortly after the accuracies, or else before them. An
     evaluation whose dump the log names had samples, whatever stands around it.
     """
-    dumped = {_label_of(logged.path) for logged in reading.dumps}
-    candidates = [evaluation.line for evaluation in reading.evaluations if evaluation.label not in dumped]
-    without = {_told(candidates, line) for line in reading.no_samples_lines}
-    for evaluation in reading.evaluations:
-        yield replace(evaluation, has_samples=evaluation.line not in without)
+    dumped = {fact.told.label for fact in dumps}
+    candidates = [fact.line for fact in found if fact.told.label not in dumped]
+    without = {_told(candidates, fact.line) for fact in no_samples}
+    for fact in found:
+        is_without = fact.line in without or (fact.told.has_none and fact.told.label not in dumped)
+        yield LoggedEvaluation(
+            fact.told.label or "", fact.line, dict(fact.told.accuracies), not is_without, fact.other_lines
+        )
 
 
 def _told(candidates: list[int], line: int) -> int | None:
@@ -275,72 +400,6 @@ def _told(candidates: list[int], line: int) -> int | None:
 def _label_of(path: str) -> str | None:
     found = _DUMP_LABEL.search(path)
     return found["label"] if found else None
-
-
-def _pieces(line: str, *, is_cut: bool) -> Iterator[_Piece]:
-    texts = line.split("\r")
-    return (_Piece(text, is_cut and place == len(texts) - 1) for place, text in enumerate(texts) if text)
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """One configuration block."""
-
-    values: dict[str, str]
-    lines: dict[str, int]
-    header: int | None
-    taken: set[int]
-    """All lines that belong to it."""
-
-
-def _blocks(lines: list[str], *, is_cut: bool) -> list[_Settings]:
-    headers = [
-        index
-        for index, line in enumerate(lines)
-        if "==== Config ====" in line and any(_CONFIG_HEADER.match(piece) for piece in line.split("\r"))
-    ]
-    last = len(lines) - 1 if is_cut else None
-    blocks = [
-        _settings(lines, header, end, cut=last)
-        for header, end in zip(headers, [*headers[1:], len(lines)], strict=False)
-    ]
-    return [block for block in blocks if block.values] or blocks[:1]
-
-
-def _settings(lines: list[str], header: int, end: int, *, cut: int | None) -> _Settings:
-    """Return the configuration block at *header*: its settings and all lines that belong to it.
-
-    Other programs' warnings may stand inside the block; it ends at the next ``====`` heading, or at an
-    empty line that no further settings follow. A key that is given twice keeps its first value: what
-    repeats it later is the output of another program.
-    """
-    values: dict[str, str] = {}
-    numbers: dict[str, int] = {}
-    taken = {header + 1}
-    for index in range(header + 1, end):
-        line = _last_piece(lines[index])
-        if line.startswith("====") or (not line.strip() and not _settings_follow(lines, index)):
-            break
-        found = _SETTING.match(line)
-        if found and index != cut and found[1] not in values and not _CRASH.match(line):
-            values[found[1]] = found[2].strip()
-            numbers[found[1]] = index + 1
-            taken.add(index + 1)
-    return _Settings(values, numbers, header + 1, taken)
-
-
-def _last_piece(line: str) -> str:
-    """Return what a terminal would show of *line*: what stands after the last carriage return inside it."""
-    return line.rstrip("\r").rpartition("\r")[2]
-
-
-def _settings_follow(lines: list[str], index: int) -> bool:
-    for line in lines[index + 1 : index + 4]:
-        if line.startswith("===="):
-            return False
-        if _SETTING.match(_last_piece(line)):
-            return True
-    return False
 
 
 def _finite(text: str | None) -> float | None:

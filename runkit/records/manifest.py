@@ -45,6 +45,15 @@ Outcome = Literal["correct", "wrong", "invalid"]
 NO_SAMPLES = "the log says that the evaluation had no samples"
 """Reason of an evaluation whose logged accuracies measure nothing."""
 
+ALL_ZERO = "every accuracy in the log is exactly 0, and no sample shows that anything was measured"
+"""The same, of an evaluation that has neither a dump nor an accuracy above 0."""
+
+EARLIER_START = "only an earlier start in the same log made this evaluation"
+"""Reason of an evaluation that the last start of a run did not make and did not take up."""
+
+MEASURES_NOTHING = frozenset({NO_SAMPLES, ALL_ZERO})
+"""Reasons for which a logged accuracy is no number."""
+
 RelationKind = Literal["ablates", "follows", "supersedes", "replicates", "swaps"]
 
 Verdict = Literal["main_result", "supporting", "negative_result", "not_publishable", "undecided"]
@@ -71,8 +80,10 @@ class Moment(Record):
     evidence: Evidence
 
 
-class Provenance(Record):
+class Provenance(GrownRecord):
     """Where the facts come from."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"log_starts"})
 
     reader: str
     """Name of the reader of run directories: ``runkit`` or ``bridge-cluster``."""
@@ -84,6 +95,8 @@ class Provenance(Record):
     num_log_lines: NonNegativeInt
     num_log_lines_understood: NonNegativeInt
     """Lines that matched a known form; the others are kept in the artifact and not interpreted."""
+    log_starts: tuple[PositiveInt, ...] = ()
+    """Lines at which the log's starts begin when it holds several; the facts are those of the last one."""
 
 
 class StatusFact(Record):
@@ -294,8 +307,10 @@ class LoggedScore(Record):
     accuracy_fraction: NonNegativeFloat
 
 
-class Evaluation(Record):
+class Evaluation(GrownRecord):
     """One evaluation of one checkpoint."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"contradicting_log_lines"})
 
     label: str
     """The step as text, or ``final``."""
@@ -320,6 +335,8 @@ class Evaluation(Record):
     log_line: PositiveInt | None
     missing_because: str | None
     """Why there are no outcomes; null when there are."""
+    contradicting_log_lines: tuple[PositiveInt, ...] = ()
+    """Lines that give the same evaluation other accuracies, as when processes disagree."""
 
     def score(self, system: str) -> SystemScore | None:
         """Return the score of *system*, or None when it was not measured."""
@@ -382,7 +399,7 @@ class MissingArtifact(Record):
 
     path: str
     role: Literal["dump", "checkpoint", "summary", "log", "other"]
-    """``other``: a link or a special file that lay in the run directory and cannot be kept."""
+    """``other``: a link, a special file or one with an unsafe name, which lay there and cannot be kept."""
     evidence: Evidence | None
     reason: str
 
@@ -473,7 +490,8 @@ class SealedFacts(RunFacts):
     snapshot: Snapshot | None = None
     """Null when nobody was writing the run any more."""
     directory_name: str | None = None
-    """Name of the run directory, which readers may read a date from; null when it is the run id."""
+    """What the run directory was called, which readers may read a date from, bytes that are no text as
+    ``\\xhh``; null when it is the run id."""
 
     @model_serializer(mode="wrap")
     def _without_younger_fields_at_null(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

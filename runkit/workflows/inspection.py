@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runkit.archive.reading import read_manifest, read_outcomes, run_ids
-from runkit.archive.sealed_files import sealed_text
+from runkit.archive.sealed_files import sealed_file, sealed_text
 from runkit.archive.workspace import Workspace
 from runkit.checks.causes import (
     SYSTEM,
@@ -89,7 +89,7 @@ def causes(workspace: Workspace, run_id: str, *, references: Path | None = None)
     manifest = read_manifest(workspace, run_id)
     outcomes = read_outcomes(workspace, manifest)
     log_path = manifest.sealed.provenance.log_path
-    log = sealed_text(workspace, manifest, log_path, references=references) if log_path else None
+    log = sealed_file(workspace, manifest, log_path, references=references) if log_path else None
     present = run_ids(workspace)
     controls = [
         Control(control, read_outcomes(workspace, control))

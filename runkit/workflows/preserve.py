@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, get_args
 from runkit.archive.capture import now
 from runkit.archive.code import CODE_FOLDER
 from runkit.archive.locking import Tell, say_nothing
+from runkit.archive.naming import RunName, as_text, name_for, refuse_unsafe
 from runkit.archive.opening import SPECIFICATION_LIMIT_BYTES, read_regular
 from runkit.archive.outcomes_file import outcomes_to_parquet
 from runkit.archive.reading import read_manifest, read_manifests, run_ids
@@ -27,7 +27,7 @@ from runkit.archive.store import (
 )
 from runkit.archive.taking import Storage, TakenRun, completed_by_links, take
 from runkit.archive.watching import listing_of
-from runkit.archive.workspace import Workspace, checked_run_id
+from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
 from runkit.checks.gather import unaccepted_secrets
 from runkit.checks.waivers import (
@@ -62,8 +62,6 @@ from runkit.records.manifest import (
 )
 from runkit.render.escaping import one_line, unwanted_in_notes
 from runkit.secrets.text import secrets_in
-
-_NOT_IN_RUN_ID = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,10 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     if not request.run.is_dir():
         raise _no_such_run(workspace, request.run)
     original_name = request.run.resolve().name
-    run_id = checked_run_id(request.run_id) if request.run_id is not None else repaired_run_id(original_name)
+    run_id = request.run_id
+    if run_id is None:
+        run_id = name_for(workspace, original_name).run_id
+    refuse_unsafe(workspace, run_id)
     notes = _notes_from(request.notes_file) if request.notes_file else None
     if notes is not None:
         _refuse_secrets(Notes(), notes)
@@ -320,13 +321,13 @@ def _related(notes: Notes, relation: Relation) -> Notes:
     return notes.model_copy(update={"relations": (*others, relation)})
 
 
-def repaired_run_id(directory_name: str) -> str:
-    """Return *directory_name* without the characters that a run id cannot have.
+def default_name(workspace: Workspace, run: Path) -> RunName:
+    """Return under which name *run* is preserved when nobody gives one, and why it is not its own.
 
-    >>> repaired_run_id('phase1_"20251116_201212"')
-    'phase1_20251116_201212'
+    Raises:
+        UsageError: Nothing of the directory's name can be one.
     """
-    return checked_run_id(_NOT_IN_RUN_ID.sub("", directory_name).lstrip("._+-")[:128])
+    return name_for(workspace, run.resolve().name)
 
 
 def _no_such_run(workspace: Workspace, run: Path) -> Exception:
@@ -367,12 +368,8 @@ def _sealed(
         artifacts_location=request.artifacts_location if has_references else None,
         outcomes=outcomes,
         snapshot=snapshot,
-        directory_name=_storable(original_name) if original_name != facts.run_id else None,
+        directory_name=as_text(original_name) if original_name != facts.run_id else None,
     )
-
-
-def _storable(name: str) -> str:
-    return name.encode(errors="backslashreplace").decode()
 
 
 def _snapshot(taken: TakenRun) -> Snapshot | None:

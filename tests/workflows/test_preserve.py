@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from runkit.archive.hashing import file_digest
+from runkit.archive.naming import repaired_name
 from runkit.archive.reading import read_manifest, read_outcomes, run_ids
 from runkit.archive.workspace import Workspace
 from runkit.errors import (
@@ -24,7 +25,7 @@ from runkit.errors import (
     UnknownName,
     UsageError,
 )
-from runkit.workflows.preserve import PreserveRequest, changed_notes, note, preserve, repaired_run_id
+from runkit.workflows.preserve import PreserveRequest, changed_notes, note, preserve
 
 RUN_ID = "small_20260102_030405"
 
@@ -130,7 +131,7 @@ def test_quotes_in_the_directory_name_are_repaired_and_the_name_is_kept_as_a_fac
 
 def test_a_directory_name_without_a_safe_character_is_refused() -> None:
     with pytest.raises(UsageError, match="is not a run id"):
-        repaired_run_id('""')
+        repaired_name('""')
 
 
 def test_a_run_that_was_cut_off_is_truncated_with_its_last_step(
