@@ -47,7 +47,7 @@ def rebuilt(checkout: Path, run: Path, place: Path) -> dict[str, bytes]:
         git(place, "apply", str(run / DIFF_FILE))
     if (run / UNTRACKED_FILE).is_file():
         with tarfile.open(run / UNTRACKED_FILE) as archive:
-            archive.extractall(place, filter="data")
+            archive.extractall(place, **TAR_FILTER)
     return files_of(place)
 
 
