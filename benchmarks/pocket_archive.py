@@ -20,6 +20,7 @@ from pathlib import Path
 
 from runkit.archive.reading import read_manifests
 from runkit.archive.workspace import Workspace
+from runkit.records.capture import CAPTURE_FILE, RunCapture
 from runkit.records.manifest import Manifest
 from runkit.workflows.preserve import PreserveRequest, note, preserve
 
@@ -45,7 +46,7 @@ def train(out: Path, *, at_once: int, part: tuple[int, int]) -> list[str]:
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{above}", "OMP_NUM_THREADS": "1"}
         log = (out / f"{manifest.run_id}.out").open("wb")
         with log:
-            command = [sys.executable, "-m", *argv, "--workspace", "."]
+            command = [sys.executable, "-m", *argv]
             return subprocess.run(command, cwd=out, env=environment, stdout=log, stderr=log).returncode
 
     chosen = [one for one in pocket_runs()[number - 1 :: parts] if not (out / "runs" / one.run_id).exists()]
@@ -72,11 +73,17 @@ def seal(runs: Path) -> None:
                 run,
                 run_id=before.run_id,
                 artifacts="copy" if "copy" in storage else "reference",
-                artifacts_location=before.sealed.artifacts_location,
+                artifacts_location=f"not kept; `{_command(run)}` writes the dumps and checkpoints with these "
+                "digests again",
             ),
         )
         kept = before.notes.model_copy(update={"waivers": ()})
         note(workspace, before.run_id, change=lambda _notes, kept=kept: kept)  # type: ignore[misc]
+
+
+def _command(run: Path) -> str:
+    capture = RunCapture.parse((run / CAPTURE_FILE).read_bytes(), origin=CAPTURE_FILE)
+    return " ".join(capture.command.argv or ())
 
 
 def main(arguments: Sequence[str]) -> int:

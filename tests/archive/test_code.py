@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from runkit.archive.code import DIFF_FILE, UNTRACKED_FILE, captured_code
+from tests.conftest import TAR_FILTER
 
 
 def git(folder: Path, *arguments: str) -> str:

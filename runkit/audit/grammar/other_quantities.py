@@ -25,6 +25,10 @@ _OTHER_HEAD = re.compile(r"^\s*p\b|\bp[- ](?:value|holm|raw)\b", re.IGNORECASE)
 _CHANGE_HEAD = re.compile(r"Δ|\bdelta\b|\bdiff(?:erence)?s?\b|\bchange\b|\bpoints\b|\bpp\b", re.IGNORECASE)
 
 
+_QUOTED_ANSWER = re.compile(r"[”\"»]\s+(?:stands?\s+)?in\s*$")
+"""What follows counts the outputs that give one answer."""
+
+
 def is_other_quantity(sentence: Sentence, amount: Amount) -> bool:
     """Return whether the words beside *amount* make it something else than a score."""
     before = sentence.text[: amount.start]
@@ -41,7 +45,7 @@ def is_other_quantity(sentence: Sentence, amount: Amount) -> bool:
         )
     ):
         return True
-    if re.search(r"±\s*$", before):
+    if re.search(r"±\s*$", before) or _QUOTED_ANSWER.search(before):
         return True
     if re.search(r"=\s*$", before) and not re.search(
         r"\b(?:acc\w*|bridged|source|target|peak|final|score|invalid)\b[^=,;]{0,20}=\s*$",
