@@ -2,8 +2,8 @@
 
 A scheduler that starts a job again appends to the same log. How the run ended, how far it came and what it
 measured are then told by the last start. What an earlier start did counts only where the last one took it up:
-it has the same settings, and the earlier step lies before the first step of the last start. Everything else of
-it is kept in the log and not interpreted. Nothing is averaged, and no evaluation is paired with the samples of
+it has the same settings, and the earlier step lies before the first step of the last start. Everything else
+of it is kept in the log and not interpreted. Nothing is averaged, and no evaluation is paired with samples of
 another start.
 """
 
@@ -110,7 +110,7 @@ def last_start(facts: Sequence[Fact], blocks: Sequence[Block]) -> LastStart:
         else:
             walk.take(fact)
     walk.end()
-    last.facts = _with_contradictions(last.facts, facts, last.starts[-1] if last.starts else 0)
+    last.facts = _with_contradictions(last.facts, facts, last.starts[-1] if len(last.starts) > 1 else 0)
     for fact in last.all("evaluation"):
         last.earlier.pop(fact.told.label or "", None)
     if len(last.starts) == 1:
@@ -173,14 +173,18 @@ class _Walk:
         if self.last._is_new:
             self._go_back(step)
             self.last._is_new = False
-        elif fact.kind == "step" and self.newest_step is not None and not self.has_repeated:
-            if step < self.newest_step:
-                self.last.starts = self.last.starts or [self.last.facts[0].line]
-                self.last.starts.append(fact.line)
-                self._forget_ends()
-                self._go_back(step)
+        elif self._goes_back(fact, step):
+            self.last.starts = self.last.starts or [self.last.facts[0].line]
+            self.last.starts.append(fact.line)
+            self._forget_ends()
+            self._go_back(step)
         if fact.kind == "step":
             self.newest_step = step
+
+    def _goes_back(self, fact: Fact, step: int) -> bool:
+        if fact.kind != "step" or self.newest_step is None or self.has_repeated:
+            return False
+        return step < self.newest_step
 
     def _step_of(self, fact: Fact) -> int | None:
         if fact.kind == "evaluation":
@@ -226,7 +230,7 @@ def _what(block: Block) -> dict[str, str]:
 
 
 def _believed(facts: Sequence[Fact]) -> list[Fact]:
-    """Return *facts* with each told by one process only: of those that tell it, the one of the lowest rank."""
+    """Return *facts* with each told by one process only, the one of the lowest rank that tells it."""
     speakers: dict[tuple[str, object], Speaker] = {}
     for fact in facts:
         key = _what_is_told(fact)

@@ -379,8 +379,7 @@ class MissingArtifact(Record):
 
     path: str
     role: Literal["dump", "checkpoint", "summary", "log", "other"]
-    """``other``: a link, a special file or one with an unsafe name that lay in the run directory and cannot be
-    kept."""
+    """``other``: a link, a special file or one with an unsafe name that lay there and cannot be kept."""
     evidence: Evidence | None
     reason: str
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from runkit.archive.hashing import file_digest
-from runkit.archive.reading import read_manifest, read_outcomes, run_ids
 from runkit.archive.naming import repaired_name
+from runkit.archive.reading import read_manifest, read_outcomes, run_ids
 from runkit.archive.workspace import Workspace
 from runkit.errors import (
     AlreadyExists,
