@@ -28,7 +28,7 @@ AFTER = (
     b"[Final Eval] Source-alone acc: 0.500 | Target-alone acc: 0.500 | Bridged acc: 1.000\n"
 )
 NOISE = {
-    "lines of a logger": b"2026-01-02 03:04:05,678 - INFO - trainer.module - request handled".ljust(99, b".") + b"\n",
+    "lines of a logger": b"2026-01-02 03:04:05,678 - INFO - a.b - request handled".ljust(99, b".") + b"\n",
     "short bars": b"".join(b"\r%3d%%|####   | %4d/2000" % (part // 20, part) for part in range(2000)) + b"\n",
     "long bars": b"".join(
         b"\rEvaluating: %3d%%|%s| %d/200 [00:01<00:10, 3.21it/s, loss=0.5]"

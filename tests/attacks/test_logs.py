@@ -169,6 +169,11 @@ def test_big_endian_with_its_mark_zeros_and_bytes_of_another_alphabet_are_read()
     assert read_train_log(b"\xfe\xff" + WHOLE.encode("utf-16-be")) == PLAIN
     assert read_train_log(b"\0" * 100_000 + WHOLE.encode()) == PLAIN
     assert facts(read_train_log(WHOLE.encode() + "café\n".encode("latin-1"))) == facts(PLAIN)
+    broken = f"[Eval] Step 20 | {scores('0.6')}".encode() + b"\0" * 4096 + WHOLE.encode()
+    assert [one.accuracies.get("bridged") for one in read_train_log(broken).evaluations] == [None, 0.5, 1.0]
+    zero = read_train_log(WHOLE.replace("0.500\n", "0.5\x0000\n").encode()).evaluation("20")
+    assert zero is not None
+    assert "bridged" not in zero.accuracies
     appended = WHOLE.encode() + f"[Eval] Step 30 | {scores()}\r\n".encode("utf-16-le")
     assert [one.label for one in read_train_log(appended).evaluations] == ["20", "final", "30"]
 

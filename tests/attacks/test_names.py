@@ -1,4 +1,4 @@
-"""Names of runs and of files in them: what is kept validates, two names are never one id, holes stay holes."""
+"""Names of runs and of files in them: what is kept validates, no two names are one id, holes stay holes."""
 
 from __future__ import annotations
 
