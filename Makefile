@@ -15,18 +15,14 @@ check: .venv/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# In the order of tests/conftest.py: the longest files first, so that neither core is idle in the end.
 pytest: .venv/.ready
-	$(BIN)/pytest -n 2 --dist loadfile -q
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 setup: .venv/.ready
 
-# torch first and alone: an exact version lets pip take a CPU build where one is at hand.
-.venv/.ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "runkit needs Python 3.11 or newer; run make PYTHON=python3.11")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "installing into .venv (once; a few minutes) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+.venv/.ready: pyproject.toml constraints.txt .ci/install.py
+	@$(PYTHON) .ci/install.py
 	@touch $@
 
 format: .venv/.ready

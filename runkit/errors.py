@@ -5,6 +5,7 @@ compares with the classes below::
 
     RunkitError
     ├── UsageError
+    │   ├── ProgramNotFound
     │   ├── UnknownName
     │   └── OutsideWorkspace
     ├── RecordInvalid
@@ -28,6 +29,15 @@ class RunkitError(Exception):
 
 class UsageError(RunkitError):
     """The call asks for something that cannot be: a wrong value, a wrong combination."""
+
+
+class ProgramNotFound(UsageError):
+    """A program that ``run`` should start and that is not there, or is none."""
+
+    def __init__(self, message: str, *, exit_status: int) -> None:
+        """Take the *exit_status* that a shell gives then: 127, or 126 for a file that is no program."""
+        super().__init__(message)
+        self.exit_status = exit_status
 
 
 class UnknownName(UsageError):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tarfile
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +16,63 @@ import pytest
 from hypothesis import settings
 
 from runkit.archive.workspace import Workspace
+from runkit.engine import arithmetic
 
 # No deadline, because machines differ; the same examples every time, because main must not turn red by luck.
 settings.register_profile("runkit", deadline=None, derandomize=True)
 settings.load_profile("runkit")
 
+arithmetic.settle("portable")  # before the first test that loads torch
+# What runs of the suite read again is not kept for the next one; tests of the cache name a folder.
+os.environ["RUNKIT_CACHE"] = ""
+
 if shutil.which("nvidia-smi") is None:
     # Where there is no GPU, Triton's interpreter runs the kernels; it asks when triton is imported first.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+TAR_FILTER: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""Python 3.11 knows filters from 3.11.4 on, and from 3.12 on warns where none is given."""
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+LONGEST_FIRST = (
+    "engine/test_engine_pocket.py",
+    "cli/test_launching.py",
+    "workflows/test_demo.py",
+    "cli/test_stopping.py",
+    "archive/test_faults.py",
+    "engine/test_engine_triton_attention.py",
+    "engine/test_engine_world.py",
+)
+"""Files that take so long that a worker which began one of them last would work alone in the end."""
+
+HAS_TORCH = find_spec("torch") is not None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Skip files that need the engine, with the reason, where torch is not installed."""
+    report: pytest.CollectReport = yield  # type: ignore[misc,assignment]
+    if report.failed and not HAS_TORCH and _WITHOUT_TORCH.search(str(report.longrepr)):
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 0, NO_TORCH)
+    return report  # type: ignore[return-value]
+
+
+NO_TORCH = "Skipped: the engine is not installed; pip install 'runkit[engine]'"
+_WITHOUT_TORCH = re.compile(
+    "No module named '(torch|transformers|safetensors|tokenizers|accelerate|datasets|triton)[.\\w]*'"
+)
+needs_torch = pytest.mark.skipif(not HAS_TORCH, reason=NO_TORCH.removeprefix("Skipped: "))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {Path(__file__).parent / name: at for at, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+    for item in items:
+        if not HAS_TORCH and Path(__file__).parent / "engine" in item.path.parents:
+            item.add_marker(needs_torch)
     reason = "the seed runs are not beside the checkout (../shared/data/seed_runs.tar.xz)"
     if not (SHARED / "data" / "seed_runs.tar.xz").is_file():
         for item in items:
@@ -38,7 +85,7 @@ def seed_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the five seed runs, unpacked."""
     folder = tmp_path_factory.mktemp("seed")
     with tarfile.open(SHARED / "data" / "seed_runs.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **TAR_FILTER)
     return folder
 
 

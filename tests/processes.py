@@ -6,9 +6,24 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from runkit.archive.workspace import Workspace
+
+PATIENCE_SECONDS = 1800
+"""When a test gives a process up: no machine that is merely slow or busy takes so long, only a hang does."""
+
+
+def until(
+    what: Callable[[], bool], *, of: subprocess.Popen[str] | subprocess.Popen[bytes] | None = None
+) -> None:
+    """Return once *what* is true, which the process *of* has to bring about before it ends."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not what():
+        assert of is None or of.poll() is None or what(), f"it ended with {of.wait()}: {of.communicate()}"
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
 
 
 def started(workspace: Workspace, *arguments: str, file_size: int | None = None) -> subprocess.Popen[str]:
@@ -30,9 +45,7 @@ def started(workspace: Workspace, *arguments: str, file_size: int | None = None)
 
 def wait_for(process: subprocess.Popen[str], log: Path, text: str) -> None:
     """Return once *log* holds *text*, which *process* has to write before it ends."""
-    while text not in (log.read_text() if log.is_file() else ""):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    until(lambda: log.is_file() and text in log.read_text(), of=process)
 
 
 def pid_of(rank: int, run_id: str) -> int:

@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -105,3 +107,34 @@ def test_every_hook_is_a_verb_of_ours_that_looks_at_the_whole_archive() -> None:
             [sys.executable, "-m", "runkit", *verb, "--help"], capture_output=True, check=False, cwd=ROOT
         )
         assert shown.returncode == 0
+
+
+def installing() -> ModuleType:
+    """The program behind ``make setup``, which is no part of the package."""
+    spec = spec_from_file_location("installing", ROOT / ".ci" / "install.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_installation_tells_how_far_it_is_and_not_where_from() -> None:
+    said = (
+        "Looking in indexes: https://me:secret@index.example/simple\n"
+        "Processing /srv/wheels/torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl\n"
+        "Collecting typing-extensions>=4.10 (from torch==2.13.0)\n"
+    )
+    program = installing()
+    assert program.progress("", frozenset()) == "pip begins"
+    assert program.progress(said, frozenset()) == "found 2 packages, the latest typing-extensions"
+    done = said + "Installing collected packages: typing_extensions, zope.interface, torch\n"
+    assert (
+        program.progress(done, frozenset({"torch", "zope-interface", "pip"})) == "installed 2 of 3 packages"
+    )
+    assert (
+        program.without_addresses(
+            "ERROR: HTTP error 404 while getting https://me:secret@index.example/x.whl (from /srv/wheels/x)"
+        )
+        == "ERROR: HTTP error 404 while getting ... (from ..."
+    )

@@ -13,7 +13,7 @@ import pytest
 
 from runkit.archive.reading import read_manifests
 from runkit.archive.workspace import Workspace
-from runkit.render.markdown import escaped_markdown
+from runkit.render.escaping import escaped_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHIVE = Workspace(ROOT)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import subprocess
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
-from runkit.archive.code import captured_code
+from runkit.archive.code import captured_code, is_tracked
 from runkit.archive.environment import captured_arguments, captured_environment
 from runkit.archive.gpus import installed_gpus, processes_on_gpus
 from runkit.archive.processes import descendants, environment_of
@@ -110,7 +109,7 @@ def installed_packages() -> dict[str, str]:
 
 def _package_code(folder: Path, run_folder: Path | None) -> Code:
     """Return the state of the checkout that the package in *folder* belongs to, if it is part of one."""
-    if _output("git", "-C", str(folder), "ls-files", "--error-unmatch", "__init__.py") is None:
+    if not is_tracked(folder / "__init__.py"):
         return Code(
             git_commit=None, is_dirty=None, missing_because="the code does not run from a git checkout"
         )
@@ -124,12 +123,3 @@ def _cpu_model() -> str | None:
         return platform.processor() or None
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else None
-
-
-def _output(*command: str) -> str | None:
-    """Return what *command* prints, or None when it cannot be run or fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -17,7 +17,7 @@ from pathlib import Path
 from runkit.archive.store import STAGING_PREFIX
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import TEMPORARY_SUFFIX
-from runkit.errors import StorageFailed
+from runkit.errors import StorageFailed, UsageError
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ def _in_preserved_runs(workspace: Workspace) -> Iterator[Leftover]:
             yield _leftover(workspace, path, "a run that was on its way in when its process ended")
         elif _is_temporary(path):
             yield _leftover(workspace, path, "a file that was being written when its process ended")
-        elif path.is_dir() and path.name[0] != "." and not workspace.manifest_path(path.name).exists():
+        elif path.name.startswith(".") and path.suffix == ".lock" and not _is_locked(path):
+            yield _leftover(workspace, path, "the lock of a process that ended")
+        elif path.is_dir() and path.name[0] != "." and not _has_manifest(workspace, path.name):
             why = "files without a manifest; preserve the run again, or move them away"
             yield _leftover(workspace, path, why, is_removable=False)
 
@@ -83,7 +85,18 @@ def _in_manifests(workspace: Workspace) -> Iterator[Leftover]:
                 yield _leftover(workspace, path, "outcomes without a manifest")
 
 
+def _has_manifest(workspace: Workspace, name: str) -> bool:
+    try:
+        return workspace.manifest_path(name).exists()
+    except UsageError:
+        return False  # no run can be called so
+
+
 def _in_objects(workspace: Workspace) -> Iterator[Leftover]:
+    if workspace.objects.is_symlink():
+        why = "a link; contents that runs share lie in the archive, and nothing behind it is looked at"
+        yield _leftover(workspace, workspace.objects, why, is_removable=False)
+        return
     for parent, _folders, names in os.walk(workspace.objects):
         for name in names:
             path = Path(parent, name)
@@ -120,7 +133,7 @@ def _is_temporary(path: Path) -> bool:
 
 def _is_locked(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         return True
     try:

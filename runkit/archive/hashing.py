@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from runkit.archive.opening import opened_regular
+
 _CHUNK_BYTES = 1 << 20
 _ZEROS = memoryview(bytes(_CHUNK_BYTES))
 _BYTES_A_BLOCK = 512
@@ -27,7 +29,7 @@ def file_digest(path: Path, *, num_bytes: int | None = None) -> FileDigest:
     """Return digest and size of the file at *path*, or of its first *num_bytes*."""
     digest = hashlib.sha256()
     size_bytes = 0
-    with path.open("rb", buffering=0) as source:
+    with opened_regular(path) as source:
         for part in _parts(source, num_bytes):
             digest.update(part.content)
             size_bytes += len(part.content)
@@ -44,7 +46,7 @@ def copy_hashed(source: Path, target: Path, *, num_bytes: int | None = None) -> 
         FileExistsError: *target* exists.
         OSError: As reading and writing raise it; *target* may then be incomplete.
     """
-    with source.open("rb", buffering=0) as reader:
+    with opened_regular(source) as reader:
         return _write_parts(_parts(reader, num_bytes), target)
 
 
@@ -84,7 +86,7 @@ def _write_parts(parts: Iterator[_Part], target: Path) -> FileDigest:
     return FileDigest(digest.hexdigest(), size_bytes)
 
 
-def _parts(source: io.FileIO, num_bytes: int | None) -> Iterator[_Part]:
+def _parts(source: BinaryIO, num_bytes: int | None) -> Iterator[_Part]:
     """Return the bytes of the file *source*; its holes are not read."""
     found = os.fstat(source.fileno())
     if found.st_blocks * _BYTES_A_BLOCK >= found.st_size:
@@ -93,7 +95,7 @@ def _parts(source: io.FileIO, num_bytes: int | None) -> Iterator[_Part]:
     return _parts_with_holes(source, size_bytes)
 
 
-def _parts_with_holes(source: io.FileIO, size_bytes: int) -> Iterator[_Part]:
+def _parts_with_holes(source: BinaryIO, size_bytes: int) -> Iterator[_Part]:
     at = 0
     while at < size_bytes:
         start = _next_place(source, at, os.SEEK_DATA, size_bytes)
@@ -110,7 +112,7 @@ def _parts_with_holes(source: io.FileIO, size_bytes: int) -> Iterator[_Part]:
         at = end
 
 
-def _next_place(source: io.FileIO, at: int, whence: int, size_bytes: int) -> int:
+def _next_place(source: BinaryIO, at: int, whence: int, size_bytes: int) -> int:
     """Return where the next bytes begin, or the next hole."""
     if at >= size_bytes:
         return size_bytes

@@ -14,6 +14,7 @@ from runkit.errors import StorageFailed
 from runkit.records.capture import HEARTBEAT_FILE, Heartbeat, ProcessIdentity
 
 INTERVAL_SECONDS = 10
+_LAST_LOOK_SECONDS = 5.0
 
 
 @contextmanager
@@ -30,7 +31,8 @@ def heart_beating(
 
     Args:
         process: None: this process.
-        look: Called at each beat, to look at what can only be seen while the run goes on.
+        look: Called as often, to look at what can only be seen while the run goes on. It has a thread of its
+            own: a driver that hangs keeps neither the signs of life nor the end waiting.
     """
     process = process or own_identity()
     stop = threading.Event()
@@ -40,16 +42,25 @@ def heart_beating(
             heartbeat = Heartbeat(format=1, at=now(), interval_seconds=interval_seconds, process=process)
             with suppress(StorageFailed):
                 write_atomically(folder / HEARTBEAT_FILE, heartbeat.to_json())
-            look()
+            if stop.wait(interval_seconds):
+                return
+
+    def keep_looking() -> None:
+        while True:
+            with suppress(Exception):
+                look()
             if stop.wait(interval_seconds):
                 return
 
     thread = threading.Thread(target=beat, name="runkit-heartbeat", daemon=True)
+    looking = threading.Thread(target=keep_looking, name="runkit-look", daemon=True)
     thread.start()
+    looking.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
+        looking.join(_LAST_LOOK_SECONDS)
         with suppress(OSError):
             (folder / HEARTBEAT_FILE).unlink()

@@ -74,7 +74,7 @@ class _RunPlaces:
         places = {
             artifact.path: place
             for artifact in sealed.artifacts
-            if (place := _place(artifact, folder, references, sealed.run_id)) is not None
+            if (place := place_of(workspace, manifest, artifact, references)) is not None
         }
         outcomes = workspace.outcomes_path(sealed.run_id) if sealed.outcomes else None
         return cls(manifest, folder, places, _through_links(places), outcomes)
@@ -162,10 +162,34 @@ def observe_file(path: Path, *, rehash: bool) -> FileObservation:
     return FileObservation("file", digest.size_bytes, digest.sha256)
 
 
-def _place(artifact: Artifact, folder: Path, references: Path | None, run_id: str) -> Path | None:
+def place_of(
+    workspace: Workspace, manifest: Manifest, artifact: Artifact, references: Path | None
+) -> Path | None:
+    """Return where *artifact* should lie, or None when it is kept by reference and not at hand.
+
+    Without *references*, a file by reference is looked for where the manifest says that it is; what is not
+    there is not at hand.
+    """
     if artifact.is_here:
-        return folder / artifact.path
-    return references / run_id / artifact.path if references is not None else None
+        return workspace.preserved_path(manifest.run_id) / artifact.path
+    if references is not None:
+        return references / manifest.run_id / artifact.path
+    recorded = _recorded_folder(workspace, manifest)
+    place = recorded / artifact.path if recorded is not None else None
+    return place if place is not None and place.is_file() else None
+
+
+def _recorded_folder(workspace: Workspace, manifest: Manifest) -> Path | None:
+    """Return the folder that the manifest names for its files by reference, if it is one on this machine."""
+    location = manifest.sealed.artifacts_location
+    if not location:
+        return None
+    try:
+        named = workspace.root / location
+        folders = (named / manifest.run_id, named)
+        return next((folder for folder in folders if folder.is_dir()), None)
+    except (OSError, ValueError):  # words, not a path: too long for a name, or with a null in them
+        return None
 
 
 def _files_below(folder: Path) -> list[str]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from runkit.archive.opening import MANIFEST_LIMIT_BYTES, opened_regular
 from runkit.archive.workspace import Workspace
 from runkit.errors import RunUnreadable
 from runkit.records.manifest import Artifact, Manifest
@@ -24,7 +25,10 @@ SUFFIX = ".tar.zst"
 _LEVEL = 19
 _WINDOW_LOG = 27
 """128 MiB: the largest window that ``zstd -d`` reads without being told to."""
-_MANIFEST_LIMIT_BYTES = 64 << 20
+_HEADER_LIMIT_BYTES = 1 << 20
+"""Of what a tar says of one file before it, its name above all; tarfile keeps that in memory."""
+_LEAST_LIMIT_BYTES = 1 << 30
+_MOST_TIMES_ITS_SIZE = 1_000
 _MODE = 0o644
 
 
@@ -102,12 +106,32 @@ def add_run(pack: PackWriter, workspace: Workspace, manifest: Manifest) -> None:
             pack.add(artifact_name(run_id, artifact), path, size_bytes=artifact.size_bytes)
 
 
+class _PlainMember(tarfile.TarInfo):
+    """A member of a pack: a regular file with all its bytes, after at most one longer name."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        plain = self.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+        if not plain and (self.type != tarfile.XHDTYPE or self.size > _HEADER_LIMIT_BYTES):
+            raise tarfile.ReadError(f"a member of type {self.type!r} with {self.size} bytes is in it")
+        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        if member.issparse():
+            raise tarfile.ReadError("a file with holes is in it")
+        return member
+
+
+def default_limit(path: Path) -> int:
+    """Return how many bytes the pack at *path* may hold when nobody says: 1 GiB, or 1,000 times its size."""
+    return max(_LEAST_LIMIT_BYTES, _MOST_TIMES_ITS_SIZE * path.stat().st_size)
+
+
 class PackReader:
     """Reads a pack from front to back; knows no names but those that are asked for."""
 
-    def __init__(self, tar: tarfile.TarFile, origin: Path) -> None:
+    def __init__(self, tar: tarfile.TarFile, origin: Path, limit: int | None) -> None:
         self._tar = tar
         self._origin = origin
+        self._limit = limit
+        self._num_bytes = 0
         self._next = self._following()
 
     @property
@@ -116,16 +140,25 @@ class PackReader:
         return self._next.name if self._next is not None else None
 
     @contextmanager
-    def opened(self, name: str) -> Iterator[BinaryIO]:
-        """Provide the file that comes next, which must be called *name*.
+    def opened(self, name: str, *, size_bytes: int | None = None) -> Iterator[BinaryIO]:
+        """Provide the file that comes next, which must be called *name*; nothing is unpacked before.
 
+        Args:
+            size_bytes: The size that it must have; None: any.
         Raises:
-            RunUnreadable: Another one comes, or the pack is torn.
+            RunUnreadable: Another one comes, the pack is torn, or it holds more than it may.
         """
         member = self._next
         if member is None or member.name != name or not member.isreg():
             found = f"{member.name!r}" if member is not None else "the end"
             raise RunUnreadable(f"{self._origin} is no whole pack: expected {name!r}, found {found}")
+        if size_bytes not in (None, member.size):
+            raise RunUnreadable(
+                f"{self._origin}: {name!r} has {member.size} bytes, the manifest says {size_bytes}; "
+                "nothing was taken"
+            )
+        self.expect(member.size)
+        self._num_bytes += member.size
         with self._torn_is_told():
             file = self._tar.extractfile(member)
             if file is None:
@@ -134,7 +167,19 @@ class PackReader:
                 yield cast("BinaryIO", file)
         self._next = self._following()
 
-    def read(self, name: str, *, limit: int = _MANIFEST_LIMIT_BYTES) -> bytes:
+    def expect(self, num_bytes: int) -> None:
+        """Refuse to go on when *num_bytes* more are more than the pack may hold.
+
+        Raises:
+            RunUnreadable: They are.
+        """
+        if self._limit is not None and self._num_bytes + num_bytes > self._limit:
+            raise RunUnreadable(
+                f"{self._origin} holds {self._num_bytes + num_bytes:,} bytes or more, and {self._limit:,} "
+                "may be unpacked; if you trust it, allow more with --max-size"
+            )
+
+    def read(self, name: str, *, limit: int = MANIFEST_LIMIT_BYTES) -> bytes:
         """Return the bytes of the file that comes next, which must be called *name*."""
         if self._next is not None and self._next.size > limit:
             raise RunUnreadable(f"{self._origin}: {name!r} has {self._next.size} bytes, more than {limit}")
@@ -151,21 +196,30 @@ class PackReader:
 
         try:
             yield
-        except (tarfile.TarError, EOFError, zstandard.ZstdError, UnicodeError, ValueError) as error:
+        except (
+            tarfile.TarError,
+            EOFError,
+            zstandard.ZstdError,
+            UnicodeError,
+            ValueError,
+            RecursionError,
+        ) as error:
             raise RunUnreadable(f"{self._origin} is no whole pack: {error}") from error
 
 
 @contextmanager
-def opened_pack(path: Path) -> Iterator[PackReader]:
+def opened_pack(path: Path, *, limit: int | None = None) -> Iterator[PackReader]:
     """Provide the pack at *path* for reading.
 
+    Args:
+        limit: How many bytes it may hold; None: any number.
     Raises:
         RunUnreadable: There is no such file, or it is no pack.
     """
     import zstandard
 
     try:
-        file = path.open("rb")
+        file = opened_regular(path)
     except OSError as error:
         raise RunUnreadable(f"{path} cannot be read: {error.strerror}") from error
     with file:
@@ -173,12 +227,16 @@ def opened_pack(path: Path) -> Iterator[PackReader]:
         stream: zstandard.ZstdDecompressionReader = decompressor.stream_reader(file, closefd=False)
         try:
             tar = tarfile.TarFile.open(
-                fileobj=cast("BinaryIO", stream), mode="r|", encoding="utf-8", errors="strict"
+                fileobj=cast("BinaryIO", stream),
+                mode="r|",
+                encoding="utf-8",
+                errors="strict",
+                tarinfo=_PlainMember,
             )
-        except (tarfile.TarError, zstandard.ZstdError, EOFError, UnicodeError) as error:
+        except (tarfile.TarError, zstandard.ZstdError, EOFError, UnicodeError, RecursionError) as error:
             raise RunUnreadable(f"{path} is no pack: {error}; expected what `runkit pack` wrote") from error
         with tar:
-            yield PackReader(tar, path)
+            yield PackReader(tar, path, limit)
 
 
 def _member(name: str, size_bytes: int) -> tarfile.TarInfo:

@@ -70,6 +70,32 @@ def environment_of(pid: int) -> dict[str, str]:
     return {name: value for name, equals, value in pairs if equals}
 
 
+def arguments_of(pid: int) -> list[str]:
+    """Return the command that process *pid* is now; empty when it cannot be read."""
+    try:
+        content = (_PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return []
+    return [os.fsdecode(part) for part in content.split(b"\0")[:-1]]
+
+
+def executable_of(pid: int) -> str | None:
+    """Return the file that process *pid* runs, with all links followed; None when it cannot be read."""
+    return _link(pid, "exe")
+
+
+def folder_of(pid: int) -> str | None:
+    """Return the folder that process *pid* is in; None when it cannot be read."""
+    return _link(pid, "cwd")
+
+
+def _link(pid: int, name: str) -> str | None:
+    try:
+        return str((_PROC / str(pid) / name).readlink())
+    except OSError:
+        return None
+
+
 def _stat(pid: int) -> list[str] | None:
     try:
         text = (_PROC / str(pid) / "stat").read_text(errors="replace")

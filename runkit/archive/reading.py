@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, cast
 
+from runkit.archive.opening import MANIFEST_LIMIT_BYTES, check_size, open_regular, read_regular
 from runkit.archive.outcomes_file import outcomes_from_parquet
 from runkit.archive.workspace import Workspace
 from runkit.errors import RecordInvalid, UnknownName
@@ -51,24 +52,59 @@ def read_manifest(workspace: Workspace, run_id: str) -> Manifest:
         raise UnknownName.among(
             "preserved run", run_id, known, way_out="`runkit list` shows the preserved runs"
         )
-    path = workspace.manifest_path(run_id)
-    return Manifest.parse(path.read_bytes(), origin=f"manifests/{path.name}")
+    try:
+        text = manifest_text(workspace, run_id)
+    except OSError as error:
+        raise RecordInvalid(_not_read(f"{run_id}.json", error)) from error
+    return Manifest.parse(text, origin=f"manifests/{run_id}.json")
+
+
+def chosen_manifests(workspace: Workspace, chosen: Sequence[str]) -> ManifestFolder:
+    """Return the manifests of the runs *chosen*, or of all; among all, a bad one does not hide the others.
+
+    Raises:
+        UnknownName: A run of *chosen* is not preserved.
+        RecordInvalid: The manifest of a run of *chosen* is not valid.
+    """
+    if not chosen:
+        return read_manifests(workspace)
+    return ManifestFolder(tuple(read_manifest(workspace, run_id) for run_id in sorted(set(chosen))), ())
+
+
+def manifest_text(workspace: Workspace, run_id: str) -> bytes:
+    """Return the bytes of a run's manifest.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file of a manifest's size.
+    """
+    return read_regular(workspace.manifest_path(run_id), limit=MANIFEST_LIMIT_BYTES)
 
 
 def read_manifests(workspace: Workspace) -> ManifestFolder:
     """Return all manifests; a bad one is reported as such and does not hide the others."""
-    manifests, unreadable = [], []
     with _without_collecting_cycles():
-        for path in sorted(workspace.manifests.glob("*.json")):
+        return _read_each(workspace, lambda text, origin: Manifest.parse(bytes(text), origin=origin))
+
+
+def _read_each(workspace: Workspace, parsed: Callable[[memoryview, str], Manifest]) -> ManifestFolder:
+    manifests: list[Manifest] = []
+    unreadable: list[UnreadableManifest] = []
+    names = sorted(_manifest_names(workspace))
+    if not names:
+        return ManifestFolder((), ())
+    with _ManyFiles(str(workspace.manifests)) as files:
+        for name in names:
             try:
-                manifests.append(Manifest.parse(path.read_bytes(), origin=f"manifests/{path.name}"))
+                manifests.append(parsed(files.read(name), f"manifests/{name}"))
             except RecordInvalid as error:
-                unreadable.append(UnreadableManifest(path.name, str(error)))
+                unreadable.append(UnreadableManifest(name, str(error)))
             except OSError as error:
-                unreadable.append(
-                    UnreadableManifest(path.name, f"manifests/{path.name} cannot be read: {error.strerror}")
-                )
-    return ManifestFolder(tuple(manifests), tuple(unreadable))
+                unreadable.append(UnreadableManifest(name, _not_read(name, error)))
+    return ManifestFolder(tuple(sorted(manifests, key=lambda one: one.run_id)), tuple(unreadable))
+
+
+def _not_read(name: str, error: OSError) -> str:
+    return f"manifests/{name} cannot be read: {error.strerror}"
 
 
 @contextmanager
@@ -92,24 +128,12 @@ def read_projections(workspace: Workspace) -> ManifestFolder:
     # Only this reader needs msgspec, and it is loaded in a hundredth of a second.
     from runkit.records.projection import projection_of
 
-    manifests: list[Manifest] = []
-    unreadable = []
-    names = sorted(_manifest_names(workspace))
-    if not names:
-        return ManifestFolder((), ())
-    with _ManyFiles(str(workspace.manifests)) as files:
-        for name in names:
-            try:
-                text = files.read(name)
-                # A projection answers to every name that the checks of relations ask a manifest for.
-                projection = cast("Manifest | None", projection_of(text))
-                manifests.append(projection or Manifest.parse(bytes(text), origin=f"manifests/{name}"))
-            except RecordInvalid as error:
-                unreadable.append(UnreadableManifest(name, str(error)))
-            except OSError as error:
-                message = f"manifests/{name} cannot be read: {error.strerror}"
-                unreadable.append(UnreadableManifest(name, message))
-    return ManifestFolder(tuple(manifests), tuple(unreadable))
+    def parsed(text: memoryview, origin: str) -> Manifest:
+        # A projection answers to every name that the checks of relations ask a manifest for.
+        projection = cast("Manifest | None", projection_of(text))
+        return projection or Manifest.parse(bytes(text), origin=origin)
+
+    return _read_each(workspace, parsed)
 
 
 class _ManyFiles:
@@ -133,13 +157,15 @@ class _ManyFiles:
         """Return the bytes of the file *name*, which hold until the next call.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: It cannot be read, or is no regular file of a manifest's size.
         """
-        file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        file = open_regular(name, folder=self._folder)
         try:
+            check_size(os.fstat(file).st_size, MANIFEST_LIMIT_BYTES, name)
             size = 0
             while num := os.readv(file, [memoryview(self._memory)[size:]]):
                 size += num
+                check_size(size, MANIFEST_LIMIT_BYTES, name)
                 if size == len(self._memory):
                     self._memory = self._memory + bytearray(size)
         finally:
@@ -159,8 +185,11 @@ def read_outcomes(workspace: Workspace, manifest: Manifest) -> RunOutcomes:
     """Return a run's per-sample outcomes; empty when its manifest names none.
 
     Raises:
-        RunUnreadable: The outcomes file is missing or torn.
+        RunUnreadable: The outcomes file is missing or torn, or has other rows than the manifest says.
     """
-    if manifest.sealed.outcomes is None:
+    named = manifest.sealed.outcomes
+    if named is None:
         return {}
-    return outcomes_from_parquet(workspace.outcomes_path(manifest.run_id))
+    # A projection of a manifest, which relations are judged by, has no number of rows.
+    num_rows = getattr(named, "num_rows", None)
+    return outcomes_from_parquet(workspace.outcomes_path(manifest.run_id), num_rows=num_rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -64,13 +65,21 @@ def check_artifacts(run: SealedRun, opened: OpenArtifact) -> int:
     Raises:
         RunUnreadable: One is not what was sealed.
     """
-    num_bytes = 0
-    for artifact in _kept(run.manifest):
-        with opened(artifact) as reader:
-            digest = _digest_of(reader, limit=artifact.size_bytes)
-        _check_digest(artifact.path, digest, artifact.sha256, run.origin)
-        num_bytes += digest.size_bytes
-    return num_bytes
+    return sum(check_artifact(run, artifact, opened) for artifact in _kept(run.manifest))
+
+
+def check_artifact(run: SealedRun, artifact: Artifact, opened: OpenArtifact) -> int:
+    """Read one file of *run*, and return how many bytes that were: none of a file by reference.
+
+    Raises:
+        RunUnreadable: It is not what was sealed.
+    """
+    if not artifact.is_here:
+        return 0
+    with opened(artifact) as reader:
+        digest = _digest_of(reader, limit=artifact.size_bytes)
+    _check_digest(artifact.path, digest, artifact.sha256, run.origin)
+    return digest.size_bytes
 
 
 def receive(workspace: Workspace, run: SealedRun, opened: OpenArtifact) -> None:
@@ -92,6 +101,20 @@ def receive(workspace: Workspace, run: SealedRun, opened: OpenArtifact) -> None:
             outcomes=run.outcomes,
             manifest=run.text,
             new=new,
+        )
+
+
+def check_space(workspace: Workspace, num_bytes: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        StorageFailed: *num_bytes* are more than is free.
+    """
+    free_bytes = shutil.disk_usage(workspace.root).free
+    if num_bytes > free_bytes:
+        raise StorageFailed(
+            f"{num_bytes:,} bytes would be taken in, and the disk of {workspace.root} has {free_bytes:,} "
+            "free; nothing was taken"
         )
 
 

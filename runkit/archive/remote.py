@@ -9,20 +9,32 @@ The layout is contents by digest and manifests by name, so that runs share equal
 
 from __future__ import annotations
 
+import hashlib
+import re
+import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from runkit.archive.workspace import checked_run_id
-from runkit.errors import RunkitError, StorageFailed, UsageError
+from runkit.archive.opening import OUTCOMES_LIMIT_BYTES
+from runkit.archive.processes import boot_id, identity_of, own_identity
+from runkit.archive.workspace import checked_run_id, is_run_id
+from runkit.errors import RunkitError, RunUnreadable, StorageFailed, UsageError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _WHOLE_OR_NOT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"})
 """Protocols whose files appear whole or not at all; elsewhere a file gets its name when it is complete."""
+
+
+_LEFTOVER = re.compile(
+    r"^\..+\.(?P<machine>[0-9a-f]{16})-(?P<pid>[0-9]{1,10})-(?P<ticks>[0-9]{1,20})\.[0-9a-f]{32}\.tmp$",
+    re.DOTALL,
+)
+"""The name of a file that is not whole yet: who writes it."""
 
 
 class RemoteArchive:
@@ -36,6 +48,7 @@ class RemoteArchive:
         """
         self.url = url.rstrip("/")
         self._fs, self._root = _opened(self.url)
+        self._tidied: set[str] = set()
 
     def run_ids(self) -> tuple[str, ...]:
         """Return the ids of all runs that have a manifest there, sorted."""
@@ -44,7 +57,8 @@ class RemoteArchive:
             if not self._fs.isdir(f"{self._root}/manifests"):
                 return ()
             names = [str(found).rpartition("/")[2] for found in self._fs.ls(f"{self._root}/manifests", False)]
-        return tuple(sorted(checked_run_id(name[:-5]) for name in names if name.endswith(".json")))
+        ids = (name[:-5] for name in names if name.endswith(".json"))
+        return tuple(sorted(run_id for run_id in ids if is_run_id(run_id)))
 
     def manifest(self, run_id: str) -> bytes:
         """Return a run's manifest."""
@@ -53,6 +67,16 @@ class RemoteArchive:
     def outcomes(self, run_id: str) -> bytes:
         """Return a run's per-sample outcomes."""
         return self._read(f"manifests/{checked_run_id(run_id)}.outcomes.parquet")
+
+    def manifest_if_any(self, run_id: str) -> bytes | None:
+        """Return a run's manifest as it is there now, or None when there is none."""
+        place = f"manifests/{checked_run_id(run_id)}.json"
+        with self._told(place):
+            self._fs.invalidate_cache()
+            try:
+                return bytes(self._fs.cat_file(f"{self._root}/{place}"))
+            except FileNotFoundError:
+                return None
 
     def put_manifest(self, run_id: str, text: bytes) -> None:
         """Write a run's manifest, the last step of all."""
@@ -94,7 +118,13 @@ class RemoteArchive:
 
     def _read(self, place: str) -> bytes:
         with self._told(place):
-            return bytes(self._fs.cat_file(f"{self._root}/{place}"))
+            # No more than can be meant is asked for, whatever lies there.
+            content = bytes(self._fs.cat_file(f"{self._root}/{place}", start=0, end=OUTCOMES_LIMIT_BYTES + 1))
+        if len(content) > OUTCOMES_LIMIT_BYTES:
+            raise RunUnreadable(
+                f"{self.url}/{place} has more than {OUTCOMES_LIMIT_BYTES:,} bytes; nothing was taken"
+            )
+        return content
 
     def _write(self, place: str, content: bytes) -> None:
         with self._told(place):
@@ -108,9 +138,25 @@ class RemoteArchive:
             write(target)
             return
         folder, _slash, name = target.rpartition("/")
-        aside = f"{folder}/.{name}.{uuid.uuid4().hex}.tmp"
-        write(aside)
-        self._fs.mv(aside, target)
+        self._remove_leftovers(folder)
+        aside = f"{folder}/.{name}.{_writer()}.{uuid.uuid4().hex}.tmp"
+        try:
+            write(aside)
+            self._fs.mv(aside, target)
+        except BaseException:
+            with suppress(Exception):  # what was refused is told, and not what that leaves behind
+                self._fs.rm_file(aside)
+            raise
+
+    def _remove_leftovers(self, folder: str) -> None:
+        """Remove from *folder* what processes of this machine were writing when they were killed."""
+        if folder in self._tidied:
+            return
+        self._tidied.add(folder)
+        for found in self._fs.ls(folder, False):
+            match = _LEFTOVER.search(str(found).rpartition("/")[2])
+            if match is not None and _is_dead(match):
+                self._fs.rm_file(str(found))
 
     def _protocols(self) -> set[str]:
         protocol = self._fs.protocol
@@ -125,6 +171,24 @@ class RemoteArchive:
         except Exception as error:  # the drivers of others raise what they like
             said = str(error) or type(error).__name__
             raise StorageFailed(f"{self.url}/{place}: {' '.join(said.split())}") from error
+
+
+def _writer() -> str:
+    own = own_identity()
+    return f"{_machine()}-{own.pid}-{own.started_ticks}"
+
+
+def _machine() -> str:
+    """Return what names this machine since it was started, and says nothing of it."""
+    return hashlib.sha256(f"{socket.gethostname()}\0{boot_id()}".encode()).hexdigest()[:16]
+
+
+def _is_dead(leftover: re.Match[str]) -> bool:
+    """Return whether the writer of *leftover* is known to be gone: it was a process of this machine."""
+    if leftover["machine"] != _machine():
+        return False
+    writer = identity_of(int(leftover["pid"]))
+    return writer is None or str(writer.started_ticks) != leftover["ticks"]
 
 
 def is_remote(text: str) -> bool:

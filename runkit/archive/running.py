@@ -37,11 +37,12 @@ def found_run(workspace: Workspace, run: str, *, in_archive: bool) -> Path:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: Path) -> Iterator[int]:
     """Hold the run in *folder* for this process; a killed process holds nothing.
 
     The lock is on the folder itself, so it leaves no file. File systems that cannot lock a folder (some
-    network ones) are written without it.
+    network ones) are written without it. Provides the descriptor: a process that inherits it holds the run
+    on.
 
     Raises:
         AlreadyExists: Another process holds it.
@@ -59,7 +60,7 @@ def only_writer(folder: Path) -> Iterator[None]:
             ) from error
         except OSError:
             pass  # no locks on this file system
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from runkit.archive.hashing import file_digest
+from runkit.archive.opening import read_regular
 from runkit.archive.workspace import Workspace
 from runkit.errors import RunUnreadable
 from runkit.records.manifest import Artifact, Manifest
@@ -26,7 +27,7 @@ def sealed_text(
         return None
     artifact, place = found
     try:
-        content = place.read_bytes()
+        content = read_regular(place, limit=artifact.size_bytes)
     except OSError as error:
         raise _unreadable(place, error) from error
     if hashlib.sha256(content).hexdigest() != artifact.sha256:

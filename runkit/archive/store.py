@@ -14,12 +14,13 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from runkit.archive.hashing import FileDigest, copy_hashed, file_digest
+from runkit.archive.locking import Tell, changing, lock_now, say_nothing, waiting_for
 from runkit.archive.objects import offer, share_and_sync
 from runkit.archive.watching import RunListing, listing_of
 from runkit.archive.workspace import Workspace
@@ -57,7 +58,10 @@ def claimed(workspace: Workspace, run_id: str) -> Iterator[None]:
         make_folder(workspace.preserved_runs)
     except OSError as error:
         raise StorageFailed(f"cannot write to {workspace.manifests}: {error.strerror}") from error
-    with _kept_from_collection(workspace), _locked(workspace.manifests / f".{run_id}.lock", run_id):
+    with (
+        _kept_from_collection(workspace, say_nothing),
+        _locked(workspace.manifests / f".{run_id}.lock", run_id),
+    ):
         if manifest.exists():
             raise AlreadyExists(
                 f"run {run_id!r} is already preserved in {manifest}; preserved runs never change, so "
@@ -74,12 +78,32 @@ def collecting(workspace: Workspace) -> Iterator[None]:
         AlreadyExists: A run is being preserved now.
         StorageFailed: The file system has no locks, so that nobody can tell.
     """
-    with _archive_lock(workspace, fcntl.LOCK_EX | fcntl.LOCK_NB) as is_held:
-        if not is_held:
+    with _opened_folder(workspace.preserved_runs) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyExists(
+                "a run is being taken into the archive right now, or notes are changed; try again later"
+            ) from error
+        except OSError as error:
             raise StorageFailed(
                 f"{workspace.preserved_runs} lies on a file system without locks, so that a run may be "
                 "on its way into the archive; remove by hand what `runkit gc --dry-run` lists"
-            )
+            ) from error
+        yield
+
+
+@contextmanager
+def changing_in_archive(workspace: Workspace, what: Path, *, tell: Tell) -> Iterator[None]:
+    """Hold the right to change *what*, a file of the archive and of no run; read it again inside the block.
+
+    Raises:
+        StorageFailed: The archive cannot be written, or another process holds it for ever.
+    """
+    with ExitStack() as held:
+        if workspace.preserved_runs.is_dir():
+            held.enter_context(_kept_from_collection(workspace, tell))
+        held.enter_context(changing(what, tell=tell))
         yield
 
 
@@ -267,61 +291,43 @@ def _not_copied(run: Path, staged: Path, error: OSError) -> StorageFailed:
 
 @contextmanager
 def _locked(path: Path, run_id: str) -> Iterator[None]:
-    descriptor = _lock_of(path, run_id)
+    try:
+        # Without locks on this file system, the manifest is still linked by one only.
+        lock = lock_now(path)
+    except BlockingIOError as error:
+        raise AlreadyExists(f"run {run_id!r} is being preserved by another process right now") from error
     try:
         yield
     finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def _lock_of(path: Path, run_id: str) -> int:
-    while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise StorageFailed(f"cannot write to {path.parent}: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise AlreadyExists(f"run {run_id!r} is being preserved by another process right now") from error
-        except OSError:
-            return descriptor  # no locks on this file system; the manifest is still linked by one only
-        if _is_still_at(path, descriptor):
-            return descriptor
-        os.close(descriptor)  # its last holder removed the file between our two calls
-
-
-def _is_still_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        lock.release()
 
 
 @contextmanager
-def _kept_from_collection(workspace: Workspace) -> Iterator[None]:
-    with _archive_lock(workspace, fcntl.LOCK_SH):
+def _kept_from_collection(workspace: Workspace, tell: Tell) -> Iterator[None]:
+    """Hold the archive's folder together with others who write into it, so that nobody collects in it."""
+    with _opened_folder(workspace.preserved_runs) as descriptor:
+
+        def take() -> bool:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:
+                pass  # no locks on this file system, on which nobody collects either
+            return True
+
+        waiting_for(take, who=lambda: "`runkit gc`", what=workspace.preserved_runs, tell=tell)
         yield
 
 
 @contextmanager
-def _archive_lock(workspace: Workspace, operation: int) -> Iterator[bool]:
-    """Lock the archive's folder itself, which leaves no file; yield whether that was possible."""
+def _opened_folder(folder: Path) -> Iterator[int]:
+    """Provide *folder* for locking the folder itself, which leaves no file."""
     try:
-        descriptor = os.open(workspace.preserved_runs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise StorageFailed(f"cannot open {workspace.preserved_runs}: {error.strerror}") from error
+        raise StorageFailed(f"cannot open {folder}: {error.strerror}") from error
     try:
-        is_held = True
-        try:
-            fcntl.flock(descriptor, operation)
-        except BlockingIOError as error:
-            raise AlreadyExists("a run is being taken into the archive right now; try again later") from error
-        except OSError:
-            is_held = False
-        yield is_held
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -65,13 +65,21 @@ class Workspace:
         Raises:
             OutsideWorkspace: It leads out, directly or through a link.
         """
-        resolved = path.resolve()
+        try:
+            resolved = path.resolve()
+        except (OSError, RuntimeError) as error:  # Python before 3.13 raises the latter for links in a circle
+            raise OutsideWorkspace(f"{path} leads nowhere: it is a link in a circle; remove it") from error
         if not resolved.is_relative_to(self.root.resolve()):
             raise OutsideWorkspace(
                 f"{path} lies outside the workspace {self.root}; name a path inside it, or choose another "
                 "workspace with --workspace"
             )
         return resolved
+
+
+def is_run_id(text: str) -> bool:
+    """Return whether *text* can be the name of a run."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def checked_run_id(run_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from itertools import pairwise
 
 from markdown_it import MarkdownIt
@@ -14,7 +15,6 @@ from runkit.audit.document import (
     Document,
     Span,
     annotation_settings,
-    blanked,
     plain_signs,
 )
 
@@ -145,20 +145,27 @@ class _Reading:
 def _plain(source: str) -> str:
     text = _COMMENT.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), source)
     codes = [match.span() for match in _CODE.finditer(text)]
-    for match in list(_LINK.finditer(text)):
-        text = blanked(text, *match.span(1))
-        text = blanked(text, *match.span(3))
-    for match in list(_TAG.finditer(text)):
-        text = blanked(text, *match.span())
+    text = _with_holes(text, [match.span(group) for match in _LINK.finditer(text) for group in (1, 3)])
+    text = _with_holes(text, [match.span() for match in _TAG.finditer(text)])
     for entity, sign in _ENTITIES.items():
         text = text.replace(entity, sign + " " * (len(entity) - 1))
-    signs = list(text)
+    signs, code_starts = list(text), [start for start, _end in codes]
     for match in re.finditer(
         r"\*+|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)|~~|^ {0,3}#{1,6}(?= )|^ *>|\\(?=[\W_])", text, re.MULTILINE
     ):
-        if not any(start <= match.start() < end for start, end in codes):
+        before = bisect_right(code_starts, match.start()) - 1
+        if before < 0 or match.start() >= codes[before][1]:
             signs[match.start() : match.end()] = " " * (match.end() - match.start())
     return plain_signs("".join(signs))
+
+
+def _with_holes(text: str, spans: list[tuple[int, int]]) -> str:
+    """Return *text* with all *spans*, which come in order, blanked; length and line feeds stay."""
+    parts, place = [], 0
+    for start, end in spans:
+        parts += [text[place:start], re.sub(r"[^\n]", " ", text[start:end])]
+        place = end
+    return "".join([*parts, text[place:]])
 
 
 def _annotations(source: str, blocks: list[Block]) -> list[Annotation]:

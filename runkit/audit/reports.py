@@ -1,9 +1,9 @@
-"""Verdicts as text that people and other programs read: underlined sentences, GitHub annotations, SARIF."""
+"""Verdicts as people and programs read them: underlined sentences, annotations, SARIF. Escapes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from runkit.audit.auditing import Verdict
 from runkit.audit.document import Document
@@ -58,28 +58,45 @@ def _window(line: str, start: int, end: int) -> tuple[str, int, int]:
     )
 
 
-def github_line(verdict: Verdict) -> str:
-    """Return *verdict* as a workflow command that annotates the line in a pull request."""
-    level = "error" if verdict.verdict == "contradicted" else "notice"
-    title = f"{code_of(verdict)} {verdict.quantity}"
-    message = f"{verdict.claim}: {_told(verdict)}"
-    return (
-        f"::{level} file={_property(verdict.document)},line={verdict.line},col={verdict.column},"
-        f"endLine={verdict.end_line},endColumn={verdict.end_column},title={_property(title)}:"
-        f":{_data(message)}"
+class Annotation(NamedTuple):
+    """What a pull request shows beside a line."""
+
+    level: str
+    properties: Mapping[str, str | int]
+    message: str
+
+
+def annotation(verdict: Verdict) -> Annotation:
+    """Return what annotates the line of *verdict* in a pull request."""
+    return Annotation(
+        level="error" if verdict.verdict == "contradicted" else "notice",
+        properties={
+            "file": verdict.document,
+            "line": verdict.line,
+            "col": verdict.column,
+            "endLine": verdict.end_line,
+            "endColumn": verdict.end_column,
+            "title": f"{code_of(verdict)} {verdict.quantity}",
+        },
+        message=f"{verdict.claim}: {_told(verdict)}",
     )
 
 
 def sarif(
-    verdicts: Sequence[Verdict], *, version: str, rules: Sequence[tuple[str, str, str]]
+    verdicts: Sequence[Verdict],
+    *,
+    version: str,
+    rules: Sequence[tuple[str, str, str]],
+    shown: Callable[[str], str],
 ) -> dict[str, Any]:
     """Return a SARIF 2.1.0 log of what is not supported.
 
     Args:
+        shown: Makes a text of a document or an archive safe for a message.
         version: Of runkit.
         rules: Code, name and summary of each rule that can occur.
     """
-    results = [_result(verdict) for verdict in verdicts if code_of(verdict)]
+    results = [_result(verdict, shown) for verdict in verdicts if code_of(verdict)]
     return {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -102,11 +119,11 @@ def sarif(
     }
 
 
-def _result(verdict: Verdict) -> dict[str, Any]:
+def _result(verdict: Verdict, shown: Callable[[str], str]) -> dict[str, Any]:
     return {
         "ruleId": code_of(verdict),
         "level": "error" if verdict.verdict == "contradicted" else "note",
-        "message": {"text": f"{verdict.claim}: {_told(verdict)}"},
+        "message": {"text": shown(f"{verdict.claim}: {_told(verdict)}")},
         "locations": [
             {
                 "physicalLocation": {
@@ -134,11 +151,3 @@ def _told(verdict: Verdict) -> str:
     word = "the archive says" if verdict.verdict == "contradicted" else "cannot be checked"
     parts = [part for part in (verdict.actual, verdict.evidence) if part]
     return f"{word}: {'; '.join(parts)}" if parts else word
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

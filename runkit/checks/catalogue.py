@@ -7,9 +7,9 @@ from types import MappingProxyType
 from runkit.checks.rule import Rule, RuleFamily
 from runkit.checks.rulebook import RULES
 from runkit.errors import UnknownName
-from runkit.records.finding import Finding, Severity
+from runkit.records.finding import NEVER_WAIVED, Finding, Severity
 
-__all__ = ["RULES", "Rule", "RuleFamily", "found", "rule"]
+__all__ = ["RULES", "Rule", "RuleFamily", "found", "is_known", "rule", "waiver_refusal"]
 
 _BY_CODE = MappingProxyType({known.code: known for known in RULES})
 
@@ -24,6 +24,25 @@ def rule(code: str) -> Rule:
     if known is None:
         raise UnknownName.among("rule", code.upper(), _BY_CODE, way_out="`runkit explain` lists all of them")
     return known
+
+
+def is_known(code: str) -> bool:
+    """Return whether *code* is one of the catalogue."""
+    return code in _BY_CODE
+
+
+def waiver_refusal(code: str) -> str | None:
+    """Return why no finding of *code* can be waived in the notes of a run; None when one can.
+
+    >>> waiver_refusal("RK107")
+    >>> waiver_refusal("RK601")
+    'RK601 is about documents and tables, which notes of a run do not speak of'
+    """
+    if code in NEVER_WAIVED:
+        return f"{code} cannot be waived: no reason makes a record what was sealed, or a waiver hold"
+    if code in _BY_CODE and _BY_CODE[code].family == "documents":
+        return f"{code} is about documents and tables, which notes of a run do not speak of"
+    return None
 
 
 def found(

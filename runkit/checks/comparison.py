@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from runkit.records.manifest import Manifest
-from runkit.records.record import Record, Scalar, canonical_json
+from runkit.records.record import Record, Scalar, canonical_digest, canonical_json
 from runkit.records.schema import settings_in_effect
 
 SEED_KEYS = frozenset({"seed"})
@@ -17,7 +17,15 @@ SETUP_KEYS = frozenset({"world_size", "global_batch", "global_batch_size"})
 
 NOT_SET = "(not set)"
 
+_BY_COMMAND = "command"
+"""Reader of runs of other programs. What they compute is told by their code, so that code is compared; the
+engine's
+own runs say by settings what they do, and which commit ran them is judged beside."""
+
 _ABSENT = object()
+
+_NO_CODE_CHANGED = canonical_digest([])
+"""Digest of changes that are no code, such as files that an earlier run wrote."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,7 @@ def effective_difference(manifest: Manifest, control: Manifest) -> EffectiveDiff
     told = {(one.value, one.control_value) for one in changed}
     inputs = _inputs_changed(manifest, control)
     changed += [one for one in inputs if (one.value, one.control_value) not in told]
+    changed += _code_changed(manifest, control)
     return EffectiveDifference(tuple(sorted(changed, key=lambda one: one.key)), tuple(consequences))
 
 
@@ -108,9 +117,38 @@ def is_noop(manifest: Manifest, control: Manifest) -> bool:
 def _filled(manifest: Manifest, control: Manifest) -> tuple[Mapping[str, Scalar], Mapping[str, Scalar]]:
     """Return the effective settings of both, with keys that are younger than a run at their meaning."""
     here, there = manifest.sealed, control.sealed
+    if _BY_COMMAND in {here.provenance.reader, there.provenance.reader}:
+        return _without_code(here.configuration.effective), _without_code(there.configuration.effective)
     if here.configuration.effective.keys() == there.configuration.effective.keys():
         return here.configuration.effective, there.configuration.effective
     return settings_in_effect(here), settings_in_effect(there)
+
+
+def _without_code(effective: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+    """Return *effective* without the digests of code that older versions wrote among the settings."""
+    return {key: value for key, value in effective.items() if not key.startswith("code.")}
+
+
+def _code_changed(manifest: Manifest, control: Manifest) -> Iterator[KeyDifference]:
+    """Yield that the code of two commands differs, where it is recorded for both."""
+    if {manifest.sealed.provenance.reader, control.sealed.provenance.reader} != {_BY_COMMAND}:
+        return
+    here, there = _code_of(manifest), _code_of(control)
+    if here is not None and there is not None and here != there:
+        yield KeyDifference("code", canonical_json(here), canonical_json(there))
+
+
+def _code_of(manifest: Manifest) -> str | None:
+    """Return commit and changes in few words, equal for equal code; None when they are not recorded."""
+    code = manifest.sealed.software.code
+    if code.git_commit is None or code.is_dirty is None:
+        return None
+    if code.digest is None and code.is_dirty:
+        kept = [one.sha256 for one in manifest.sealed.artifacts if one.path in code.changes]
+        return f"{code.git_commit[:12]} with changes {canonical_digest(kept)[:12]}" if kept else None
+    if code.digest is None or code.digest == _NO_CODE_CHANGED:
+        return code.git_commit[:12]
+    return f"{code.git_commit[:12]} with changes {code.digest[:12]}"
 
 
 def _settings_changed(here: Mapping[str, Scalar], there: Mapping[str, Scalar]) -> Iterator[KeyDifference]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from runkit.checks.duplicates import equal_dumps
 from runkit.checks.noop import losses_in_common, relative_difference
-from runkit.records.manifest import Evaluation, Hardware, Manifest
+from runkit.records.manifest import Evaluation, Hardware, Manifest, Software
 from runkit.records.outcomes import EvaluationOutcomes, RunOutcomes
 from runkit.records.record import Scalar, canonical_json
 from runkit.records.schema import settings_in_effect
@@ -166,13 +166,28 @@ def _code(first: Manifest, second: Manifest) -> Iterator[Fact]:
     here, there = first.sealed.software.code, second.sealed.software.code
     yield _fact("commit", here.git_commit, there.git_commit)
     yield _fact("uncommitted changes", here.is_dirty, there.is_dirty)
+    if here.digest is not None or there.digest is not None:
+        yield Fact("what they change", here.digest or "no code", there.digest or "no code")
 
 
 def _environment(first: Manifest, second: Manifest) -> Iterator[Fact]:
     here, there = first.sealed, second.sealed
     yield _fact("python", here.software.python_version, there.software.python_version)
-    yield from _mapped("package ", here.software.packages, there.software.packages)
+    yield from _packages(here.software, there.software)
     yield from _mapped("variable ", here.command.environment, there.command.environment)
+
+
+def _packages(here: Software, there: Software) -> Iterator[Fact]:
+    """Yield each package, or one fact where a run did not record them: none of them is known to differ."""
+    remark = here.packages_missing_because or there.packages_missing_because
+    if remark is None or bool(here.packages) == bool(there.packages):
+        yield from _mapped("package ", here.packages, there.packages)
+        return
+    yield Fact("packages", _number_of(here), _number_of(there), remark)
+
+
+def _number_of(software: Software) -> str | None:
+    return f"{len(software.packages)} packages" if software.packages else None
 
 
 def _mapped(prefix: str, here: Mapping[str, str], there: Mapping[str, str]) -> Iterator[Fact]:

@@ -168,6 +168,6 @@ def _short(digest: str) -> str:
 INTEGRITY = Family(
     "integrity",
     _integrity_findings,
-    frozenset({"RK101", "RK102", "RK103", "RK104", "RK105", "RK106", "RK107", "RK108", "RK109"}),
+    frozenset({"RK101", "RK102", "RK103", "RK104", "RK105", "RK106", "RK107", "RK108", "RK109", "RK112"}),
 )
-"""RK105 comes from reading the folder and RK109 from applying waivers; a waiver of them is always stale."""
+"""RK105 comes from reading the folder, RK109 and RK112 from applying waivers; none of them can be waived."""

@@ -116,10 +116,74 @@ RULES: tuple[Rule, ...] = (
         name="stale-waiver",
         family="integrity",
         severity="warning",
-        summary="A waiver in the notes matches no finding.",
-        why="A waiver that outlives its finding would silently accept the next one: a warning.",
+        summary="A waiver in the notes fits no finding: what it was given for is gone, or reads otherwise.",
+        why=(
+            "A waiver accepts one finding as it was found. One that outlives it accepts nothing and tells a "
+            "reader of trouble that is not there, or is another one by now: a warning."
+        ),
         example="RK303 was waived, then the claim in the notes was corrected; the waiver stayed.",
-        way_out="Remove the waiver from the notes.",
+        way_out=(
+            "Look at what is found now: `runkit note RUN --waive RKnnn --at PLACE` lets it mean that; "
+            "`runkit note RUN --unwaive RKnnn` removes it."
+        ),
+        checked_by="validate",
+    ),
+    Rule(
+        code="RK110",
+        name="contradicted-facts",
+        family="integrity",
+        severity="error",
+        summary="The sealed facts or outcomes are not what the kept files say when they are read again.",
+        why=(
+            "A seal shows that facts were not edited since they were sealed, not that they were true then; "
+            "the log and the dumps are the evidence, and against them no number stands: an error that "
+            "nobody can waive. What a younger version reads beyond the sealed facts is only noted."
+        ),
+        example="Manifest and outcomes say 490 of 500 correct and were sealed again; the dump has 421.",
+        way_out=(
+            "Restore the manifest and the outcomes from version control, or preserve the run again from its "
+            "files under a new id and let it supersede this one."
+        ),
+        checked_by="validate",
+    ),
+    Rule(
+        code="RK111",
+        name="secret-in-kept-file",
+        family="integrity",
+        severity="warning",
+        summary="A kept file holds what looks like a secret: a token, a password, a private key.",
+        why=(
+            "Files are kept byte for byte, so `push` and `pack` would publish the secret with them; no "
+            "number is "
+            "false: a warning. Large files without text, such as weights, are not looked into."
+        ),
+        example="results.json of a harness has the token in its model_args.",
+        way_out=(
+            "Revoke the secret where it was issued. Then preserve a copy of the run without it, or waive "
+            "this "
+            "and say that it is revoked or none."
+        ),
+        checked_by="validate",
+    ),
+    Rule(
+        code="RK112",
+        name="void-waiver",
+        family="integrity",
+        severity="warning",
+        summary=(
+            "A waiver in the notes has no effect: it does not say which finding it is for, its quotation was "
+            "edited, or no finding of its rule can be waived."
+        ),
+        why=(
+            "A waiver of a whole rule would accept whatever comes later, and no reason makes a changed file "
+            "or a broken seal acceptable; its author thinks that something is settled: a warning."
+        ),
+        example="Notes of an older version waive RK406 of a run in which four findings of that rule stand.",
+        way_out=(
+            "`runkit note --migrate-waivers` binds each old waiver that exactly one finding fits; "
+            "`runkit note RUN --waive RKnnn --at PLACE` binds it to one of several, `--unwaive RKnnn` "
+            "removes it."
+        ),
         checked_by="validate",
     ),
     Rule(
@@ -454,6 +518,19 @@ RULES: tuple[Rule, ...] = (
         why="Nothing measured is false, but the run cannot be repeated with certainty: a note.",
         example="None of the five seed runs records a commit.",
         way_out="Train from a git checkout without uncommitted changes; `runkit train` records the commit.",
+        checked_by="validate",
+    ),
+    Rule(
+        code="RK411",
+        name="other-arithmetic",
+        family="lineage",
+        severity="info",
+        summary="Single operations gave other bits on the run's machine than they are known to give.",
+        why="The run was asked for the arithmetic that every x86-64 processor with AVX2 computes alike, and "
+        "its machine computed otherwise: its numbers are measured as well as others, and repeat on its own "
+        "kind of machine only.",
+        example="A program that loaded torch before runkit, so that the settings came too late.",
+        way_out="Train with `runkit train` in a process of its own, on an x86-64 processor with AVX2.",
         checked_by="validate",
     ),
     Rule(

@@ -10,6 +10,7 @@ from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
 from runkit.records.observation import RunObservation
 from runkit.records.outcomes import RunOutcomes
+from runkit.records.rereading import Rereading
 from runkit.records.run_texts import RunTexts
 
 
@@ -25,6 +26,8 @@ class ArchiveView:
     """Run id to per-sample outcomes; a run without them is not recomputed."""
     texts: Mapping[str, RunTexts] = field(default_factory=dict)
     """Run id to generated texts and summaries; a run without them is judged by counts only."""
+    rereadings: Mapping[str, Rereading] = field(default_factory=dict)
+    """Run id to what its kept files say now; a run without one is not compared with its files."""
     unreadable_ids: frozenset[str] = frozenset()
     """Runs whose manifest exists and cannot be read, so that relations to them are not unknown."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -12,6 +13,8 @@ from typer.core import TyperGroup
 
 from runkit import __version__
 from runkit.cli import auditing, checking, comparing, keeping, printing, running, storing, training
+from runkit.cli.failing import tell
+from runkit.cli.output import Output, guarded, keep_descriptors
 from runkit.errors import RunkitError
 
 EXIT_CLEAN = 0
@@ -22,30 +25,47 @@ EXIT_ERROR = 2
 class OneLineErrors(TyperGroup):
     """A group that turns each error into one line on stderr and exit status 2, for shell and tests alike."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line and exit; whatever happens, a crash is not taken for findings."""
+        with guarded() as (out, _err):
+            try:
+                super().main(*args, **options)
+                status = EXIT_CLEAN
+            except SystemExit as ended:
+                status = ended.code if isinstance(ended.code, int) else EXIT_CLEAN
+            except Exception as error:  # noqa: BLE001  # a defect is no finding, whichever it is
+                if error is not out.failure:
+                    tell(error)
+                status = EXIT_ERROR
+            was_stopped = out.failure is not None
+            out.finish()
+            status = _status_with_output(out, status, was_stopped=was_stopped)
+        sys.exit(status)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the verb; what runkit cannot go on from becomes one line."""
         try:
             return super().invoke(ctx)
-        except RunkitError as error:
-            self._stop(str(error))
-        except BrokenPipeError:
-            # The reader, `head` for example, has seen enough; what is left unsaid goes nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(EXIT_CLEAN) from None
-        except OSError as error:
-            self._stop(_disk_trouble(error))
-        except KeyboardInterrupt:
-            self._stop("interrupted; what was finished is on disk, nothing is half-written")
-
-    @staticmethod
-    def _stop(line: str) -> None:
-        print(f"runkit: {' '.join(line.splitlines())}", file=sys.stderr)
-        raise typer.Exit(EXIT_ERROR)
+        except (RunkitError, OSError, KeyboardInterrupt) as error:
+            # What cannot be written is told in one place, when all is done.
+            if not (isinstance(sys.stdout, Output) and error is sys.stdout.failure):
+                tell(error)
+            raise typer.Exit(EXIT_ERROR) from error
 
 
-def _disk_trouble(error: OSError) -> str:
-    named = f"{error.filename}: " if error.filename else ""
-    return f"{named}{error.strerror or error}"
+def _status_with_output(out: Output, status: int, *, was_stopped: bool) -> int:
+    """Return the exit status, given what became of standard output.
+
+    A reader that went away, as `head` does, has seen enough. A verb that hands on what another program prints
+    has that program's status.
+    """
+    if out.failure is None:
+        return status
+    if out.failure.errno == errno.EPIPE:
+        return EXIT_CLEAN if was_stopped and not out.is_passed_on else status
+    reason = out.failure.strerror or out.failure
+    print(f"runkit: cannot write to standard output: {reason}", file=sys.stderr)
+    return status if out.is_passed_on else EXIT_ERROR
 
 
 app = typer.Typer(
@@ -79,7 +99,9 @@ for verbs in (training, running, keeping, comparing, checking, auditing, printin
     verbs.register(app)
 
 
-_READ_AND_END = frozenset({"diff", "explain", "lineage", "list", "schema", "show", "validate", "verify"})
+_READ_AND_END = frozenset(
+    {"diff", "explain", "lineage", "list", "schema", "seal", "show", "validate", "verify"}
+)
 
 
 def main() -> None:
@@ -91,4 +113,5 @@ def main() -> None:
         # They also start no program of the user's, which would inherit this. Looking for plugins of pydantic
         # in the metadata of every installed package takes a twentieth of the time in which a verb starts.
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    keep_descriptors()
     app()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
+from runkit.cli.output import print_json, tell_unread
+from runkit.render.escaping import github_command, one_line, sarif_text
 
 if TYPE_CHECKING:
     from runkit.workflows.audit import AuditReport
@@ -68,33 +69,30 @@ def audit(
     report = audit_documents(archive, documents)
     wanted = frozenset(word.value for word in only or VerdictWord)
     _print(report, output, wanted)
+    tell_unread(report.unreadable)
     if report.count("contradicted"):
         raise typer.Exit(1)
 
 
 def _print(report: AuditReport, output: AuditFormat, wanted: frozenset[str]) -> None:
-    from runkit.audit.reports import code_of, github_line, sarif
+    from runkit.audit.reports import annotation, code_of, sarif
 
     verdicts = [one for one in report.verdicts if one.verdict in wanted]
     if output is AuditFormat.JSON:
         summary = _summary(report)
         claims = [{**asdict(one), "code": code_of(one)} for one in verdicts]
         findings = [asdict(finding) for finding in report.findings]
-        print(
-            json.dumps(
-                {"claims": claims, "findings": findings, "summary": summary}, indent=2, ensure_ascii=False
-            )
-        )
+        print_json({"claims": claims, "findings": findings, "summary": summary})
     elif output is AuditFormat.GITHUB:
         for one in verdicts:
             if one.verdict != "supported":
-                print(github_line(one))
+                print(github_command(*annotation(one)))
     elif output is AuditFormat.SARIF:
         from runkit import __version__
         from runkit.workflows.explain import explain
 
         rules = [(rule.code, rule.name, rule.summary) for rule in map(explain, ("RK601", "RK602", "RK604"))]
-        print(json.dumps(sarif(verdicts, version=__version__, rules=rules), indent=2, ensure_ascii=False))
+        print_json(sarif(verdicts, version=__version__, rules=rules, shown=sarif_text))
     else:
         _print_text(report, wanted)
 
@@ -105,7 +103,7 @@ def _print_text(report: AuditReport, wanted: frozenset[str]) -> None:
     by_name = {document.name: document for document in report.documents}
     for one in report.verdicts:
         if one.verdict in wanted:
-            print("\n".join(text_lines(one, by_name[one.document])), end="\n\n")
+            print("\n".join(map(one_line, text_lines(one, by_name[one.document]))), end="\n\n")
     counts = ", ".join(
         f"{report.count(word)} {word}" for word in ("contradicted", "supported", "unverifiable")
     )

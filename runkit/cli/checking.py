@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
+from runkit.cli.output import console, print_json
+from runkit.cli.progress import progress_bar
+from runkit.render.escaping import one_line
 
 if TYPE_CHECKING:
     from runkit.archive.workspace import Workspace
@@ -62,7 +65,8 @@ def validate(
     rehash: Annotated[
         bool,
         typer.Option(
-            "--rehash/--no-rehash", help="Read every byte and recompute every score, or compare sizes only."
+            "--rehash/--no-rehash",
+            help="Read every byte, log and dump again and recompute every score, or compare sizes only.",
         ),
     ] = True,
     references: Annotated[
@@ -86,9 +90,12 @@ def validate(
 
     if references is not None and not references.is_dir():
         raise UsageError(f"there is no folder {references}; --references names a folder of run directories")
-    report = validate_runs(_archive(workspace), tuple(runs or ()), rehash=rehash, references=references)
+    with progress_bar("reading again") as progress:
+        report = validate_runs(
+            _archive(workspace), tuple(runs or ()), rehash=rehash, references=references, progress=progress
+        )
     if output is ReportFormat.JSON:
-        _print_json({"findings": _plain(report.findings), "summary": _validation_summary(report)})
+        print_json({"findings": _plain(report.findings), "summary": _validation_summary(report)})
     elif output is not ReportFormat.TEXT:
         print(_for_ci(report, output), end="")
     else:
@@ -125,7 +132,7 @@ def lineage(
         return
     report = lineage_of(_archive(workspace))
     if output is GraphFormat.JSON:
-        _print_json(
+        print_json(
             {
                 "nodes": _plain(report.nodes),
                 "edges": _plain(report.edges),
@@ -153,11 +160,11 @@ def _print_suggestions(found: Sequence[Suggestion], output: GraphFormat) -> None
             }
             for one in found
         ]
-        _print_json({"suggestions": document})
+        print_json({"suggestions": document})
         return
     for one in found:
-        print(_one_line(f"{one.run_id} {one.relation.kind} {one.relation.run_id}: {one.because}"))
-        print(f"  {one.command}")
+        print(one_line(f"{one.run_id} {one.relation.kind} {one.relation.run_id}: {one.because}"))
+        print(f"  {one_line(one.command)}")
     print(f"{_num(len(found), 'relation')} proposed; nothing was noted")
 
 
@@ -168,7 +175,7 @@ def _print_check(found: LineageCheck, output: GraphFormat) -> None:
             "num_relations": found.num_relations,
             **_counts(found.findings),
         }
-        _print_json({"findings": _plain(found.findings), "summary": summary})
+        print_json({"findings": _plain(found.findings), "summary": summary})
     else:
         _print_findings(found.findings)
         related = _num(found.num_relations, "relation")
@@ -206,7 +213,7 @@ def explain(
     elif len(words) == 3:
         from runkit.workflows.table import explain_cell
 
-        print("\n".join(explain_cell(opened(workspace), *words).lines))
+        print("\n".join(map(one_line, explain_cell(opened(workspace), *words).lines)))
     else:
         raise UsageError(
             f"cannot explain {' '.join(words)!r}; give a code such as RK401, a root cause such as crash.oom, "
@@ -260,7 +267,7 @@ def _print_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
         by_run.setdefault(finding.run_id, []).append(finding)
     for run_id, own in by_run.items():
-        print(_one_line(run_id) or "the archive")
+        print(one_line(run_id) or "the archive")
         for finding in own:
             _print_finding(finding)
         print()
@@ -268,39 +275,36 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 
 def _print_finding(finding: Finding) -> None:
     word = "waived" if finding.waived_because is not None else finding.severity
-    message = f"{finding.rule} {_one_line(finding.place)}: {_one_line(finding.message)}"
-    print(f"  {_coloured(word, finding.severity)} {message}")
+    print("  ", end="")
+    _print_word(word, finding.severity)
+    print(f" {finding.rule} {one_line(finding.place)}: {one_line(finding.message)}")
     if finding.waived_because is not None:
-        print(f"    waived because {_one_line(finding.waived_because)}")
+        print(f"    waived because {one_line(finding.waived_because)}")
     elif finding.way_out:
-        print(f"    -> {finding.way_out}")
+        print(f"    -> {one_line(finding.way_out)}")
 
 
-def _one_line(text: str) -> str:
-    """Return *text* with what would break or colour the terminal spelled out."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-
-
-def _coloured(word: str, severity: str) -> str:
-    if not sys.stdout.isatty():
-        return word
-    from rich.console import Console
-
-    console = Console()
-    with console.capture() as captured:
-        console.print(word, style=_COLOURS[severity], end="", highlight=False)
-    return captured.get()
+def _print_word(word: str, severity: str) -> None:
+    if sys.stdout.isatty():
+        console().print(word, style=_COLOURS[severity], end="", highlight=False)
+    else:
+        print(word, end="")
 
 
 def _what_was_checked(report: ValidationReport) -> str:
     parts = [_num(report.num_runs, "run")]
     if report.rehashed:
         parts.append(f"{_num(report.num_artifacts_rehashed, 'file')} re-hashed")
+        parts.append(f"{_num(report.num_reread, 'run')} read again")
     else:
         files = _num(report.num_artifacts, "file")
-        parts.append(f"{files} compared by size only, no bytes read, no score recomputed")
+        parts.append(f"{files} compared by size only, no bytes read, nothing read again, no score recomputed")
     if report.num_not_checked:
         parts.append(f"{report.num_not_checked} by reference not checked")
+    if report.not_reread:
+        reasons = Counter(report.not_reread.values())
+        told = "; ".join(f"{_num(count, 'run')} ({reason})" for reason, count in reasons.most_common())
+        parts.append(f"not read again, or not in full: {told}")
     return ", ".join(parts)
 
 
@@ -322,13 +326,15 @@ def _counts(findings: Iterable[Finding]) -> dict[str, int]:
     }
 
 
-def _validation_summary(report: ValidationReport) -> dict[str, int | bool]:
+def _validation_summary(report: ValidationReport) -> dict[str, Any]:
     return {
         "num_runs": report.num_runs,
         "num_artifacts": report.num_artifacts,
         "num_artifacts_rehashed": report.num_artifacts_rehashed,
         "num_not_checked": report.num_not_checked,
         "rehashed": report.rehashed,
+        "num_reread": report.num_reread,
+        "not_reread": dict(report.not_reread),
         **_counts(report.findings),
     }
 
@@ -339,10 +345,6 @@ def _lineage_summary(report: LineageReport) -> dict[str, int]:
 
 def _num(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document, indent=2))
 
 
 def _plain(values: Iterable[Any]) -> list[dict[str, Any]]:
@@ -365,8 +367,8 @@ def _print_lineage(report: LineageReport) -> None:
 def _tree_lines(line: TreeLine) -> Iterator[str]:
     indent = "  " * line.depth
     status = line.node.status or "not readable in this archive"
-    title = f": {_one_line(line.node.title)}" if line.node.title else ""
-    yield f"{indent}{_one_line(line.node.run_id)} ({status}){title}"
+    title = f": {one_line(line.node.title)}" if line.node.title else ""
+    yield f"{indent}{one_line(line.node.run_id)} ({status}){title}"
     for edge in ([line.edge] if line.edge else []) + list(line.other_edges):
         yield f"{indent}  {_relation(edge)}"
         if edge.is_noop or edge.differences:
@@ -375,7 +377,7 @@ def _tree_lines(line: TreeLine) -> Iterator[str]:
 
 def _relation(edge: LineageEdge) -> str:
     factors = f" by {', '.join(edge.factors)}" if edge.factors else ""
-    return f"{edge.kind} {edge.other_id}{factors}"
+    return one_line(f"{edge.kind} {edge.other_id}{factors}")
 
 
 def _really(edge: LineageEdge) -> str:
@@ -383,7 +385,7 @@ def _really(edge: LineageEdge) -> str:
         return "nothing"
     shown = [str(one) for one in edge.differences[:_MAX_DIFFERENCES]]
     num_more = len(edge.differences) - len(shown)
-    return _one_line("; ".join(shown + ([f"{num_more} more"] if num_more else [])))
+    return one_line("; ".join(shown + ([f"{num_more} more"] if num_more else [])))
 
 
 def _every_rule() -> Iterator[str]:
@@ -395,9 +397,16 @@ def _every_rule() -> Iterator[str]:
 
 
 def _rule_page(rule: Rule) -> Iterator[str]:
+    from runkit.checks.catalogue import waiver_refusal
+
     yield f"{rule.code} {rule.name} ({rule.family}, {rule.severity})"
     yield f"  {rule.summary}"
     yield f"  Why: {rule.why}"
     yield f"  Example: {rule.example}"
     yield f"  Way out: {rule.way_out}"
+    refusal = waiver_refusal(rule.code)
+    if refusal is not None:
+        yield f"  Waivers: {refusal}."
+    elif rule.is_checked:
+        yield f"  Waivers: `runkit note RUN --waive {rule.code} --because REASON` accepts one finding."
     yield f"  Checked by `runkit {rule.checked_by}`." if rule.is_checked else "  Not checked by this version."

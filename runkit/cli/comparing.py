@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
+from runkit.cli.output import print_json
+from runkit.render.escaping import one_line
 
 if TYPE_CHECKING:
     from runkit.checks.contrast import Fact, RunContrast, Section, SystemContrast
@@ -49,9 +50,9 @@ def diff(
 
     found = contrast_of(opened(workspace), first, second)
     if output is DiffFormat.JSON:
-        print(json.dumps(_document(found), indent=2))
+        print_json(_document(found))
     else:
-        print("\n".join(map(_printable, _lines(found))))
+        print("\n".join(map(one_line, _lines(found))))
 
 
 def _document(found: RunContrast) -> dict[str, Any]:
@@ -169,8 +170,3 @@ def _listed(items: Sequence[str]) -> str:
         return "no item"
     more = f" and {len(items) - _MAX_ITEMS} more" if len(items) > _MAX_ITEMS else ""
     return f"items {', '.join(items[:_MAX_ITEMS])}{more}"
-
-
-def _printable(line: str) -> str:
-    """Return *line* with what would break or colour the terminal spelled out."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from runkit.cli.output import print_columns, print_json
+from runkit.render.escaping import one_line
 
 if TYPE_CHECKING:
     from runkit.archive.workspace import Workspace
@@ -25,19 +27,19 @@ def print_generations(
 
     report = generations(workspace, run_id, systems=systems, references=references)
     if as_json:
-        print(json.dumps(_document(report), indent=2, ensure_ascii=False))
+        print_json(_document(report))
         return
     header = (
         "evaluation", "system", "n", "correct", "wrong", "invalid", "empty", "no marker", "no number",
         "at limit", "echo", "loop", "leaked", "restated", "distinct", "most common",
     )  # fmt: skip
-    _print_columns([header, *(_row(one) for one in report.systems)])
+    print_columns([header, *(_row(one) for one in report.systems)])
     print()
     print("\n".join(_legend(report)))
     for change in report.changes:
-        print(_change_line(change))
+        print(one_line(_change_line(change)))
     for steady in report.steady:
-        print("\n".join(_steady_lines(steady)))
+        print("\n".join(map(one_line, _steady_lines(steady))))
 
 
 def print_causes(workspace: Workspace, run_id: str, references: Path | None, as_json: bool) -> None:
@@ -60,15 +62,15 @@ def print_causes(workspace: Workspace, run_id: str, references: Path | None, as_
                 for one in proposed
             ],
         }
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json(document)
         return
-    print(f"noted     {noted.code}: {noted.sentence}" if noted else "noted     nothing yet")
+    print(f"noted     {one_line(f'{noted.code}: {noted.sentence}')}" if noted else "noted     nothing yet")
     if not proposed:
         print("proposed  nothing: the record speaks for no known cause")
     for one in proposed:
-        print(f"proposed  {one.code} ({one.confidence}): {one.sentence}")
+        print(f"proposed  {one.code} ({one.confidence}): {one_line(one.sentence)}")
         for evidence in one.evidence:
-            print(f"            {_place(evidence)}: {evidence.what}")
+            print(f"            {one_line(f'{_place(evidence)}: {evidence.what}')}")
     if proposed:
         print(f"next: runkit note {run_id} --root-cause {proposed[0].code}, or another one --because REASON")
 
@@ -183,9 +185,3 @@ def _place(evidence: Evidence) -> str:
 
 def _shortened(answer: str) -> str:
     return answer if len(answer) <= _LONGEST_ANSWER else f"{answer[:_LONGEST_ANSWER]}…"
-
-
-def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

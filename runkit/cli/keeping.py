@@ -1,19 +1,21 @@
-"""The verbs that keep runs and look at them: preserve, note, list, show."""
+"""The verbs that keep runs and look at them: preserve, list, show; note has a module of its own."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runkit.cli.noting import bind_waivers, note
 from runkit.cli.options import References, WorkspaceFolder, opened, size_bytes
+from runkit.cli.output import print_columns, print_json_text
+from runkit.render.escaping import one_line
 
 if TYPE_CHECKING:
-    from runkit.records.manifest import Manifest, Metric, Notes
+    from runkit.records.manifest import Manifest, Metric
 
 
 class ArtifactStorage(StrEnum):
@@ -71,7 +73,7 @@ def preserve(
     Exact files, sealed facts, per-sample outcomes. The run directory is only read.
     An id that exists is refused.
     """
-    from runkit.workflows.preserve import PreserveRequest, default_name
+    from runkit.workflows.preserve import PreserveRequest, default_name, kept_secrets
     from runkit.workflows.preserve import preserve as preserve_run
 
     name = default_name(opened(workspace), run) if run_id is None and run.is_dir() else None
@@ -92,70 +94,11 @@ def preserve(
         said = f"kept as {name.run_id}, because {name.because}; choose another name with --run-id"
         print(said, file=sys.stderr)
     _print_preserved(manifest)
-
-
-def note(
-    run_id: Annotated[str, typer.Argument(help="Preserved run.", metavar="RUN_ID")],
-    source: Annotated[
-        Path | None, typer.Option("--from", help="TOML file whose keys replace those of the notes.")
-    ] = None,
-    ablates: Annotated[str | None, typer.Option(help="Name the run's control.", metavar="RUN_ID")] = None,
-    relate: Annotated[
-        str | None,
-        typer.Option(
-            help="Relate the run to another one: ablates, follows, supersedes, replicates or swaps.",
-            metavar="KIND:RUN_ID",
-        ),
-    ] = None,
-    factor: Annotated[
-        list[str] | None, typer.Option(help="With --ablates or --relate ablates:…: what it changes.")
-    ] = None,
-    waive: Annotated[
-        str | None, typer.Option(help="Accept a finding of this rule; needs --because.", metavar="RKnnn")
-    ] = None,
-    root_cause: Annotated[
-        str | None,
-        typer.Option(help="Confirm or replace the proposed root cause; see `runkit show RUN --causes`."),
-    ] = None,
-    because: Annotated[
-        str | None, typer.Option(help="The reason, for --waive and for another --root-cause than proposed.")
-    ] = None,
-    references: References = None,
-    workspace: WorkspaceFolder = Path(),
-) -> None:
-    """Change the notes of a run, never its sealed facts."""
-    from runkit.errors import UsageError
-    from runkit.workflows import preserve as keeping
-
-    if source is None and ablates is None and relate is None and waive is None and root_cause is None:
-        raise UsageError(
-            "nothing to note; give --from FILE, --ablates RUN_ID, --relate KIND:RUN_ID, --root-cause CODE "
-            "or --waive RKnnn "
-            "--because REASON"
-        )
-    if (waive is not None and because is None) or (because is not None and waive is None is root_cause):
-        raise UsageError("--waive and --because go together: a finding is accepted for a stated reason")
-    confirmed = None
-    if root_cause is not None:
-        from runkit.workflows.inspection import confirmed_cause
-
-        confirmed = confirmed_cause(
-            opened(workspace), run_id, root_cause, because=because, references=references
-        )
-
-    def change(notes: Notes) -> Notes:
-        return keeping.changed_notes(
-            notes,
-            source=source,
-            ablates=ablates,
-            relate=relate,
-            factors=tuple(factor or ()),
-            waive=(waive, because) if waive and because else None,
-            root_cause=confirmed,
-        )
-
-    keeping.note(opened(workspace), run_id, change=change)
-    print(f"noted in manifests/{run_id}.json; the seal is as it was")
+    if notes is not None:
+        bind_waivers(opened(workspace), manifest.run_id)
+    for finding in kept_secrets(opened(workspace), manifest):
+        print(f"  warning     RK111 {one_line(finding.message)}")
+        print(f"              {finding.way_out}")
 
 
 def list_runs(workspace: WorkspaceFolder = Path()) -> None:
@@ -168,9 +111,9 @@ def list_runs(workspace: WorkspaceFolder = Path()) -> None:
     rows: list[tuple[str, ...]] = [("run", "status", "final bridged", "peak bridged", "target alone")]
     rows += [_summary_row(manifest) for manifest in folder.manifests]
     if folder.manifests:
-        _print_columns(rows)
+        print_columns(rows)
     for unreadable in folder.unreadable:
-        print(f"unreadable: {unreadable.message}")
+        print(f"unreadable: {one_line(unreadable.message)}")
     if folder.unreadable:
         raise typer.Exit(1)
 
@@ -203,46 +146,44 @@ def show(
     manifest = read_manifest(opened(workspace), run_id)
     sealed = manifest.sealed
     if as_json:
-        print(manifest.to_json(), end="")
+        print_json_text(manifest.to_json())
         return
     proof = sealed.status.evidence
     line = f":{proof.line}" if proof is not None and proof.line is not None else ""
     place = f" ({proof.path}{line})" if proof is not None else ""
-    print(f"{sealed.run_id}: {manifest.notes.title or 'no title'}")
-    print(f"status    {sealed.status.value}: {sealed.status.reason}{place}")
+    print(f"{sealed.run_id}: {one_line(manifest.notes.title or 'no title')}")
+    print(f"status    {sealed.status.value}: {one_line(f'{sealed.status.reason}{place}')}")
     print(f"seal      sha256 {manifest.seal.digest}")
     num_keys = len(sealed.configuration.effective)
     print(f"config    {sealed.configuration.effective_digest[:16]}, {num_keys} keys count")
     for key, choice in sealed.configuration.automatic.items():
-        print(f"          {key} was chosen automatically: {choice}")
+        print(f"          {one_line(f'{key} was chosen automatically: {choice}')}")
     print(f"files     {len(sealed.artifacts)} kept, {len(sealed.missing_artifacts)} missing")
     print()
-    _print_columns(
+    print_columns(
         [("evaluation", "split", "system", "correct", "wrong", "invalid", "n"), *_score_rows(manifest)]
     )
     print()
-    _print_columns([("metric", "value", "k/n", "steps", "evidence"), *map(_metric_row, sealed.metrics)])
+    print_columns([("metric", "value", "k/n", "steps", "evidence"), *map(_metric_row, sealed.metrics)])
 
 
 def _print_preserved(manifest: Manifest) -> None:
     sealed = manifest.sealed
     line = sealed.status.evidence.line if sealed.status.evidence else None
-    print(f"preserved {sealed.run_id}: {sealed.status.value}, {sealed.status.reason}")
+    print(f"preserved {sealed.run_id}: {sealed.status.value}, {one_line(sealed.status.reason)}")
     if line is not None and sealed.status.evidence is not None:
-        print(f"  evidence    {sealed.status.evidence.path}:{line}")
+        print(f"  evidence    {one_line(sealed.status.evidence.path)}:{line}")
     print(
         f"  files       {len(sealed.artifacts)} ({sum(file.size_bytes for file in sealed.artifacts):,} bytes)"
     )
     for missing in sealed.missing_artifacts:
-        print(
-            f"  {'left out' if missing.role == 'other' else 'missing':<11} {missing.path}: {missing.reason}"
-        )
+        word = "left out" if missing.role == "other" else "missing"
+        print(f"  {word:<11} {one_line(f'{missing.path}: {missing.reason}')}")
     if sealed.snapshot is not None:
         print(f"  snapshot    still being written; taken at {sealed.snapshot.taken_at}")
     for growing in sealed.snapshot.growing if sealed.snapshot is not None else ():
-        print(
-            f"  cut         {growing.path}: {growing.kept_bytes} of {growing.seen_bytes} bytes, whole lines"
-        )
+        path = one_line(growing.path)
+        print(f"  cut         {path}: {growing.kept_bytes} of {growing.seen_bytes} bytes, whole lines")
     print(f"  manifest    manifests/{sealed.run_id}.json, seal {manifest.seal.digest[:16]}")
     if sealed.status.value != "completed":
         print(f"next: runkit show {sealed.run_id} --causes")
@@ -285,9 +226,3 @@ def _metric_row(metric: Metric) -> tuple[str, ...]:
     counts = f"{metric.correct}/{metric.n}" if metric.correct is not None and metric.n else ""
     steps = ", ".join(map(str, metric.steps))
     return (metric.name, f"{metric.value_fraction:.4f}", counts, steps, metric.evidence or "")
-
-
-def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

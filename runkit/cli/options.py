@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,11 @@ def opened(folder: Path) -> Workspace:
             f"there is no workspace {folder}; create the folder, or name another with --workspace"
         )
     return Workspace(folder)
+
+
+def tell(sentence: str) -> None:
+    """Say on stderr what a person should know while a verb goes on."""
+    print(f"runkit: {sentence}", file=sys.stderr, flush=True)
 
 
 def size_bytes(text: str) -> int:

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runkit.cli.options import WorkspaceFolder, opened
+from runkit.cli import failing
+from runkit.cli.options import WorkspaceFolder, opened, tell
+from runkit.cli.output import console
+from runkit.render.escaping import one_line
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from runkit.archive.workspace import Workspace
     from runkit.records.cells import Block, Cell, Row, Table
     from runkit.records.finding import Finding
@@ -52,8 +57,7 @@ def table(
             f"{len(chosen)} table{'s' * (len(chosen) != 1)} checked",
         )
         return
-    for name in chosen:
-        _print_one(archive, name, latex=latex, pdf=pdf)
+    _print_each(archive, chosen, latex=latex, pdf=pdf)
 
 
 def readme(
@@ -72,7 +76,7 @@ def readme(
     if check:
         _report(check_readme(archive), "preserved_runs/README.md checked")
     else:
-        print(write_readme(archive))
+        print(write_readme(archive, tell=tell))
 
 
 def _chosen(archive: Workspace, names: Sequence[str], *, is_check: bool) -> tuple[str, ...]:
@@ -85,11 +89,26 @@ def _chosen(archive: Workspace, names: Sequence[str], *, is_check: bool) -> tupl
     return chosen
 
 
-def _print_one(archive: Workspace, name: str, *, latex: bool, pdf: bool) -> None:
-    from runkit.workflows.table import compile_pdf, render_table, write_rendered
+def _print_each(archive: Workspace, names: Sequence[str], *, latex: bool, pdf: bool) -> None:
+    """Print all tables; one that cannot be printed does not hide the others."""
+    from runkit.errors import RunkitError
 
-    rendered = render_table(archive, name)
-    paths = list(write_rendered(archive, rendered))
+    failed = False
+    for name in names:
+        try:
+            _print_one(archive, name, latex=latex, pdf=pdf)
+        except RunkitError as error:
+            failing.tell(error)
+            failed = True
+    if failed:
+        raise typer.Exit(2)
+
+
+def _print_one(archive: Workspace, name: str, *, latex: bool, pdf: bool) -> None:
+    from runkit.workflows.table import compile_pdf, print_table
+
+    rendered, written = print_table(archive, name, tell=tell)
+    paths = list(written)
     if pdf:
         compiled = compile_pdf(archive, name, archive.paper_tables)
         paths += [compiled] if compiled is not None else []
@@ -99,13 +118,13 @@ def _print_one(archive: Workspace, name: str, *, latex: bool, pdf: bool) -> None
         print(rendered.files[f"{name}.tex"], end="")
         return
     _show(rendered.table)
-    print("\n".join(map(str, paths)))
+    print("\n".join(one_line(str(path)) for path in paths))
 
 
 def _report(findings: Sequence[Finding], checked: str) -> None:
     for finding in findings:
-        print(f"{finding.rule} {finding.severity} {finding.place}: {finding.message}")
-        print(f"  -> {finding.way_out}")
+        print(one_line(f"{finding.rule} {finding.severity} {finding.place}: {finding.message}"))
+        print(f"  -> {one_line(finding.way_out)}")
     print(f"{checked}: {f'{len(findings)} not as printed' if findings else 'all as printed'}")
     if findings:
         raise typer.Exit(1)
@@ -115,7 +134,7 @@ def _show(table: Table) -> None:
     if sys.stdout.isatty():
         _show_rich(table)
     else:
-        print("\n".join(plain_lines(table)))
+        print("\n".join(map(one_line, plain_lines(table))))
 
 
 def plain_lines(table: Table) -> Iterator[str]:
@@ -162,32 +181,34 @@ def _marked(marks: Sequence[str]) -> str:
 
 def _show_rich(table: Table, *, width: int | None = None) -> None:
     from rich import box
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table as Grid
+    from rich.text import Text
 
-    grid = Grid(box=box.SIMPLE_HEAD, title=escape(table.caption), title_justify="left", pad_edge=False)
-    grid.add_column(escape(table.stub_header))
+    grid = Grid(
+        box=box.SIMPLE_HEAD, title=Text(one_line(table.caption)), title_justify="left", pad_edge=False
+    )
+    grid.add_column(Text(one_line(table.stub_header)))
     for column in table.columns:
-        grid.add_column("\n".join(map(escape, column.header)), justify="center")
+        grid.add_column(Text("\n".join(map(one_line, column.header))), justify="center")
     for block in table.blocks:
         if block.title is not None:
-            grid.add_row(f"[italic]{escape(block.title)}[/italic]")
+            grid.add_row(Text(one_line(block.title), style="italic"))
         for row in block.rows:
-            grid.add_row(escape(_label(row)), *(_rich_cell(cell) for cell in row.cells))
+            grid.add_row(Text(one_line(_label(row))), *(_rich_cell(cell) for cell in row.cells))
         grid.add_section()
-    console = Console(width=width)
-    console.print(grid)
+    terminal = console(width=width)
+    terminal.print(grid)
     for note in table.notes:
-        console.print(
-            f"{note.mark + ': ' if note.mark else ''}{note.text}", markup=False, highlight=False, style="dim"
-        )
+        text = one_line(f"{note.mark + ': ' if note.mark else ''}{note.text}")
+        terminal.print(text, markup=False, highlight=False, style="dim")
 
 
-def _rich_cell(cell: Cell) -> str:
-    from rich.markup import escape
+def _rich_cell(cell: Cell) -> Text:
+    from rich.text import Text
 
-    lines = [escape(line) for line in cell.lines]
-    if lines:
-        lines[0] = (f"[bold]{lines[0]}[/bold]" if cell.is_bold else lines[0]) + _marked(cell.marks)
-    return "\n".join(lines)
+    text = Text()
+    for index, line in enumerate(map(one_line, cell.lines)):
+        text.append("\n" if index else "")
+        text.append(line, style="bold" if cell.is_bold and not index else None)
+        text.append("" if index else _marked(cell.marks))
+    return text

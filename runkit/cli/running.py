@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from runkit.cli.options import WorkspaceFolder, opened
+from runkit.render.escaping import one_line
 
 
 def register(app: typer.Typer) -> None:
@@ -36,10 +39,13 @@ def run(
     """Run any program and write down what it ran on.
 
     Its output goes to runs/RUN_ID/train.log as well; command, machine, packages and uncommitted code beside
-    it. The exit status is the program's own; 128 and the number of the signal when a signal ended it.
+    it. The exit status is the program's own; 128 and the number of the signal when a signal ended it. What
+    cannot be recorded is told, and the program runs all the same. The same --run-id again is another start of
+    the same run; a name that another run has gets a number.
     """
-    import sys
-
+    from runkit.archive.watched_program import standard_output
+    from runkit.archive.workspace import Workspace
+    from runkit.errors import ProgramNotFound
     from runkit.workflows.run import RunRequest
     from runkit.workflows.run import run as run_program
 
@@ -49,16 +55,20 @@ def run(
         also_variables=tuple(variable or ()),
         max_code_bytes=max_code_mib << 20,
     )
-    finished = run_program(opened(workspace), request, output=sys.stdout.buffer)
+    try:
+        finished = run_program(Workspace(workspace), request, output=standard_output(), tell=_tell)
+    except ProgramNotFound as error:
+        _tell(str(error))
+        raise typer.Exit(error.exit_status) from None
     code = finished.capture.software.code
     for what in code.left_out:
-        print(
-            f"runkit: NOT KEPT, so the code of this run cannot be put together again: {what}", file=sys.stderr
-        )
+        _tell(f"NOT KEPT, so the code of this run cannot be put together again: {what}")
     if finished.capture.command.dropped:
-        names = ", ".join(finished.capture.command.dropped)
-        print(f"runkit: not written down, for they may be secrets: {names}", file=sys.stderr)
-    print(f"runkit: {finished.folder} has the run; next: runkit preserve {finished.folder}", file=sys.stderr)
+        _tell(f"not written down, for they may be secrets: {', '.join(finished.capture.command.dropped)}")
+    if finished.capture.end is not None and finished.capture.end.never_started is not None:
+        _tell(f"{(command or [''])[0]!r}: {finished.capture.ending}")
+    if finished.folder is not None:
+        _tell(f"{finished.folder} has the run; next: runkit preserve {finished.folder}")
     if finished.exit_status:
         raise typer.Exit(finished.exit_status)
 
@@ -79,4 +89,10 @@ def runs(
     if not seen:
         print("no runs under runs/ yet; `runkit train` and `runkit run -- COMMAND` make them")
     for one in seen:
-        print(f"{one.run_id}  {one.state.value}: {one.state.because}")
+        print(one_line(f"{one.run_id}  {one.state.value}: {one.state.because}"))
+
+
+def _tell(line: str) -> None:
+    """Say something beside the program's output; nobody to hear it is no reason to end a program."""
+    with suppress(OSError, ValueError):
+        print(f"runkit: {one_line(line)}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from runkit.engine import operations
 from runkit.engine.checkpoint import write_whole
 from runkit.engine.pair import FrozenModel, Generation, Prefix, length_of
 from runkit.engine.prompts import build_sequences, embed
@@ -76,6 +77,7 @@ def cached_alone(
         "decoding": "greedy",
         "max_new_tokens": max_new_tokens,
         "batch_size": batch_size,
+        "operations": operations.fingerprint(),
         "threads": threads,
         "padded": padded,
         "prefix": [] if prefix is None else list(prefix.token_ids),

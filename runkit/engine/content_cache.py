@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from runkit.engine import operations
 from runkit.engine.pair import FrozenModel
 from runkit.engine.world import SOLO, World
 from runkit.errors import StorageFailed
@@ -66,7 +67,7 @@ def identity_of(frozen: FrozenModel, *, threads: int) -> dict[str, Any]:
         "model": frozen.sha256 or f"{frozen.name}@{frozen.revision}",
         "dtype": str(frozen.embedding_table.dtype),
         "device": torch.cuda.get_device_name(frozen.device) if on_gpu else frozen.device.type,
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "operations": operations.fingerprint(),
         "threads": threads,
         "torch": torch.__version__,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -82,6 +82,7 @@ class FrozenModel:
     """The commit of a model of the hub."""
     kernels: Kernels | None = None
     """How the model computes on a GPU; None for the plain way."""
+    _encoded: dict[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def embedding_table(self) -> Tensor:
@@ -96,8 +97,10 @@ class FrozenModel:
         return positions
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Return the token ids of *text* without special tokens."""
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        """Return the token ids of *text* without special tokens; each text is tokenised once."""
+        if text not in self._encoded:
+            self._encoded[text] = tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        return self._encoded[text]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of *token_ids*, spaces as they are."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from runkit.engine import config as configuration
 from runkit.engine.config import TrainConfig
 from runkit.errors import RunkitError, RunUnreadable, UsageError
+from runkit.records.schema import IMPLIED
 
 CONFIG_FILE = "config.json"
 
@@ -31,7 +32,7 @@ def read_recorded(run_dir: Path) -> RecordedConfig:
     name = f"{CONFIG_FILE} of {run_dir.name}"
     try:
         content = json.loads((run_dir / CONFIG_FILE).read_bytes())
-        flat = {**content["given"], **content["effective"]}
+        flat = {**IMPLIED, **content["given"], **content["effective"]}
         config = configuration.with_overrides(
             TrainConfig(), [f"{key}={json.dumps(value)}" for key, value in flat.items()]
         )

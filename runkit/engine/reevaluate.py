@@ -21,7 +21,15 @@ from runkit.engine.pair import Generation
 from runkit.engine.preparation import Measured, Prepared, bridged, new_bridge, prepare
 from runkit.engine.recorded import difference_from
 from runkit.engine.tasks.base import outcome
-from runkit.engine.train_run import BEST, LAST, assert_as_recorded, fixed_arithmetic, identities
+from runkit.engine.train_run import (
+    BEST,
+    LAST,
+    arithmetic_of,
+    assert_as_recorded,
+    fixed_arithmetic,
+    identities,
+    other_arithmetic,
+)
 from runkit.errors import RunUnreadable, UsageError
 
 Role = Literal["best", "last"]
@@ -78,6 +86,8 @@ def evaluate_again(
     with fixed_arithmetic(config.compute.threads):
         prepared = prepare(config, cache_dir=cache_dir, note=note)
         assert_as_recorded(recorded, identities(config, prepared), run_dir.name)
+        if (difference := other_arithmetic(recorded, arithmetic_of(config, prepared))) is not None:
+            note(difference)
         bridge = new_bridge(config, prepared)
         load_into(bridge, checkpoint.weights)
         measured = {"dev": prepared.dev, "test": prepared.test}[split]

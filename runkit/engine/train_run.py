@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 
 from runkit.engine import config as configuration
-from runkit.engine import noise
+from runkit.engine import noise, operations
+from runkit.engine.arithmetic import promise
 from runkit.engine.checkpoint import load_into, snapshot, weights_sha256, write_checkpoint
 from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import Counts, Scored, count, derangement, read_generations, score
@@ -30,6 +31,7 @@ from runkit.engine.run_files import RunFiles, accuracy_line
 from runkit.engine.trainer import StepReport
 from runkit.engine.world import SOLO, World
 from runkit.errors import AlreadyExists, ProcessLost, RunUnreadable, StorageFailed
+from runkit.records.manifest import Arithmetic
 
 _DETERMINISTIC: Any = torch.utils.deterministic  # its one attribute is set where type checkers do not look
 
@@ -153,6 +155,9 @@ def resume(
         with _ending_logged(files, at, world):
             files.cut_back(saved.sizes, step=saved.step)
             run.announce_resumption(best)
+            if (difference := other_arithmetic(recorded, arithmetic_of(config, prepared))) is not None:
+                files.log(difference)
+                reporter.note(difference)
             result = run.to_the_end(best)
             _finish(files, run_id)
     return result
@@ -255,6 +260,7 @@ def _open(
             say(f"[Config] {sentence}")
     given = configuration.flatten(config) if notes.given is None else notes.given
     prepared = fitted.prepared()
+    say(f"[Config] arithmetic: {promise(arithmetic_of(sized, prepared))}")
     files.config(_config_record(sized, prepared, notes._replace(given=given, automatic=chosen)))
     say(
         f"[Eval Plan] steps: split=dev n={config.eval.dev_items} | "
@@ -528,8 +534,29 @@ def _config_record(config: TrainConfig, prepared: Prepared, notes: _Notes) -> di
         "inert": configuration.inert(config),
         "digest": configuration.digest(config),
         **identities(config, prepared),
+        "arithmetic": arithmetic_of(config, prepared).model_dump(mode="json"),
         "notes": of_preset,
     }
+
+
+def arithmetic_of(config: TrainConfig, prepared: Prepared) -> Arithmetic:
+    """Return how this process computes the run."""
+    compute = config.compute
+    return operations.arithmetic(
+        compute.arithmetic, device=prepared.target.device.type, threads=compute.threads
+    )
+
+
+def other_arithmetic(recorded: Mapping[str, Any], here: Arithmetic) -> str | None:
+    """Return a line about what this machine computes otherwise than the run of *recorded*, if anything.
+
+    Runs that are older than the record say nothing of it, and nothing is compared.
+    """
+    known = recorded.get("arithmetic")
+    if known is None or known == here.model_dump(mode="json"):
+        return None
+    before = Arithmetic.from_mapping(known, origin="config.json: arithmetic")
+    return f"[Config] arithmetic: the run began with {promise(before)}; here {promise(here)}"
 
 
 def identities(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:

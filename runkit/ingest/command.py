@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 from pathlib import Path
@@ -22,7 +21,7 @@ from runkit.ingest.reading import (
     read_training,
 )
 from runkit.ingest.trainlog import TrainLog
-from runkit.records.capture import CAPTURE_FILE, RunCapture
+from runkit.records.capture import ASKED_TO_STOP, CAPTURE_FILE, RunCapture
 from runkit.records.manifest import (
     Configuration,
     DataReference,
@@ -35,7 +34,8 @@ from runkit.records.manifest import (
 from runkit.records.record import Scalar, canonical_digest
 
 NAME = "command"
-_ASKED_TO_STOP = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2"})
+_MAY_ASK = frozenset({"SIGUSR1", "SIGUSR2"})
+"""Signals that Slurm is told to send before the time is up; a program that does not know them ends."""
 
 
 class _CommandReader:
@@ -84,7 +84,7 @@ class _CommandReader:
             command=capture.command,
             hardware=capture.hardware,
             software=capture.software,
-            configuration=_configuration(root, capture, log),
+            configuration=_configuration(capture, log),
             models=(),
             data=DataReference(name=log.settings.get("dataset", "unknown"), fingerprint=None),
             training=read_training(log, folder.log_path, planned_steps=None),
@@ -98,8 +98,8 @@ class _CommandReader:
 READER = _CommandReader()
 
 
-def _configuration(root: Path, capture: RunCapture, log: TrainLog) -> Configuration:
-    """Return the settings that the log prints, or else the command and the very code that it ran."""
+def _configuration(capture: RunCapture, log: TrainLog) -> Configuration:
+    """Return the settings that the log prints, or else the command; code is compared as code."""
     if log.settings_line is not None:
         settings = effective_settings(log.settings, world_size=capture.command.world_size)
         return Configuration(
@@ -110,18 +110,18 @@ def _configuration(root: Path, capture: RunCapture, log: TrainLog) -> Configurat
             evidence=Evidence(path=LOG_NAME, line=log.settings_line, what="head of the configuration block"),
         )
     command = shlex.join(capture.command.argv or ())
-    code = capture.software.code
-    effective: dict[str, Scalar] = {"command": command, "code.commit": code.git_commit}
-    for path in code.changes:
-        file = root / path
-        effective[f"code.{path}"] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
-    effective = dict(sorted(effective.items()))
+    effective: dict[str, Scalar] = {"command": command}
+    for number, later in enumerate(capture.resumptions, start=2):
+        if (again := shlex.join(later.command.argv or ())) != command:
+            effective[f"start {number}: command"] = again
+        if later.software.code.git_commit != capture.software.code.git_commit:
+            effective[f"start {number}: commit"] = later.software.code.git_commit
     return Configuration(
         logged={"command": command},
         effective=effective,
         effective_digest=canonical_digest(effective),
         inert={},
-        evidence=Evidence(path=CAPTURE_FILE, line=None, what="the command and the code that it ran"),
+        evidence=Evidence(path=CAPTURE_FILE, line=None, what="the command"),
     )
 
 
@@ -130,23 +130,32 @@ def _status(folder: RunFolder, capture: RunCapture, log: TrainLog, measurements:
     end = capture.end
     at_end = Evidence(path=CAPTURE_FILE, line=None, what="how the process ended")
     last_line = Evidence(path=LOG_NAME, line=max(log.num_lines, 1), what="end of the log")
+    more = _of_starts_and_losses(capture)
     if end is None:
         return StatusFact(
             value="truncated",
-            reason=f"nobody saw how the program ended{last_beat(folder.root)}",
+            reason=f"nobody saw how the program ended{last_beat(folder.root)}{more}",
             evidence=last_line,
         )
+    reason = f"{capture.ending}{more}"
+    if end.signal in ASKED_TO_STOP | _MAY_ASK or (end.asked and end.never_started is None):
+        return StatusFact(value="truncated", reason=reason, evidence=at_end)
     if end.signal is not None:
-        value = "truncated" if end.signal in _ASKED_TO_STOP else "crashed"
-        reason = f"{end.signal} ended the program"
-        return StatusFact.model_validate({"value": value, "reason": reason, "evidence": at_end})
+        return StatusFact(value="crashed", reason=reason, evidence=at_end)
     if end.exit_code:
         evidence = at_end
         if log.crash_line is not None:
             evidence = Evidence(path=LOG_NAME, line=log.crash_line, what="first line of the error")
-        reason = f"the program ended with exit code {end.exit_code}"
         return StatusFact(value="crashed", reason=reason, evidence=evidence)
     without_samples = read_no_samples(log, LOG_NAME, measurements)
     if without_samples is not None:
         return without_samples
-    return StatusFact(value="completed", reason="the program ended with exit code 0", evidence=at_end)
+    return StatusFact(value="completed", reason=reason, evidence=at_end)
+
+
+def _of_starts_and_losses(capture: RunCapture) -> str:
+    """Return what else is to be known of the end: how often the run was started, and output that is lost."""
+    num_starts = 1 + len(capture.resumptions)
+    starts = f"; this was start {num_starts} of the run" if num_starts > 1 else ""
+    num_lost = sum(lost.num_bytes for lost in capture.lost_output)
+    return starts + (f"; {num_lost} bytes of its output were lost" if num_lost else "")

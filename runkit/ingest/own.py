@@ -22,6 +22,7 @@ from runkit.ingest.reading import (
 )
 from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunCapture
 from runkit.records.manifest import (
+    Arithmetic,
     Code,
     Command,
     Configuration,
@@ -98,6 +99,7 @@ def _read(folder: RunFolder, *, run_id: str, directory_name: str) -> IngestedRun
         evaluations=measurements.evaluations,
         metrics=derived_metrics(measurements.evaluations, had_samples=status.value != "no_eval_samples"),
         missing_artifacts=read_missing(folder, log, has_final="final" in measurements.outcomes),
+        arithmetic=_arithmetic(config, directory_name),
     )
     return IngestedRun(
         facts=facts,
@@ -164,6 +166,13 @@ def _configuration(config: Mapping[str, Any]) -> Configuration:
             path=CONFIG_FILE, line=None, what="configuration as resolved before the first step"
         ),
     )
+
+
+def _arithmetic(config: Mapping[str, Any], directory_name: str) -> Arithmetic | None:
+    recorded = config.get("arithmetic")
+    if recorded is None:
+        return None
+    return Arithmetic.from_mapping(recorded, origin=f"{CONFIG_FILE} of {directory_name}: arithmetic")
 
 
 def _models(config: Mapping[str, Any]) -> tuple[ModelReference, ...]:

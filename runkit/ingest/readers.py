@@ -19,6 +19,7 @@ from typing import NamedTuple
 from runkit.errors import RunUnreadable, UnknownName, UsageError
 from runkit.ingest.ingested import IngestedRun
 from runkit.ingest.reader import Reader
+from runkit.ingest.redaction import redacted
 
 GROUP = "runkit.readers"
 
@@ -38,7 +39,7 @@ class _Known(NamedTuple):
 
 
 def ingest(root: Path, *, run_id: str, directory_name: str, reader: str | None = None) -> IngestedRun:
-    """Return the facts of the run directory at *root*.
+    """Return the facts of the run directory at *root*, without what may be a secret.
 
     Args:
         run_id: The run's name in the archive.
@@ -50,7 +51,7 @@ def ingest(root: Path, *, run_id: str, directory_name: str, reader: str | None =
         UsageError: More than one reader knows the directory.
     """
     chosen = reader_for(root, directory_name=directory_name, name=reader)
-    return chosen.read(root, run_id=run_id, directory_name=directory_name)
+    return redacted(chosen.read(root, run_id=run_id, directory_name=directory_name))
 
 
 def reader_for(root: Path, *, directory_name: str, name: str | None = None) -> Reader:

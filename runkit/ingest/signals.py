@@ -42,8 +42,8 @@ _FORMS: tuple[tuple[SignalKind, str], ...] = (
 _KNOWN = tuple((kind, re.compile(form)) for kind, form in _FORMS)
 _NEEDLES = (
     b"slurmstepd", b"srun: error", b"OutOfMemoryError", b"CUDA", b"NCCL", b"nccl", b"Watchdog caught",
-    b"Error: ", b"Exception: ", b"Errno", b"No space left", b"[Crash]", b"KeyboardInterrupt",
-    b"[Interrupted]", b"Killed", b"Segmentation",
+    b"Error: ", b"Errno", b"No space left", b"[Crash]", b"KeyboardInterrupt", b"[Interrupted]", b"Killed",
+    b"Segmentation", b"Exception: ",
 )  # fmt: skip
 _LONGEST_DECORATION = 300
 
@@ -64,7 +64,7 @@ def _kind_of(text: str) -> SignalKind | None:
 
 
 def _stands_first(form: re.Pattern[str], text: str) -> bool:
-    """Return whether *form* begins *text*, or comes after what launchers and loggers put there."""
+    """Return whether *form* stands in *text* at its beginning, or after what others put before it."""
     if form.match(text):
         return True
     found = form.search(text, 1, len(text))

@@ -1,10 +1,10 @@
 """Which facts of a log are those of its last start: one run may have written it, several times over.
 
 A scheduler that starts a job again appends to the same log. How the run ended, how far it came and what it
-measured are then told by the last start. What an earlier start did counts only where the last one took it up:
-it has the same settings, and the earlier step lies before the first step of the last start. Everything else
-of it is kept in the log and not interpreted. Nothing is averaged, and no evaluation is paired with samples of
-another start.
+measured are then told by the last start. What an earlier start did counts only where the last one took it
+up: it has the same settings, and the earlier step lies before the first step of the last start. Everything
+else of it is kept in the log and not interpreted. Nothing is averaged, and no evaluation is paired with the
+samples of another start.
 """
 
 from __future__ import annotations
@@ -173,18 +173,13 @@ class _Walk:
         if self.last._is_new:
             self._go_back(step)
             self.last._is_new = False
-        elif self._goes_back(fact, step):
+        elif fact.kind == "step" and not self.has_repeated and step < (self.newest_step or 0):
             self.last.starts = self.last.starts or [self.last.facts[0].line]
             self.last.starts.append(fact.line)
             self._forget_ends()
             self._go_back(step)
         if fact.kind == "step":
             self.newest_step = step
-
-    def _goes_back(self, fact: Fact, step: int) -> bool:
-        if fact.kind != "step" or self.newest_step is None or self.has_repeated:
-            return False
-        return step < self.newest_step
 
     def _step_of(self, fact: Fact) -> int | None:
         if fact.kind == "evaluation":
@@ -230,7 +225,7 @@ def _what(block: Block) -> dict[str, str]:
 
 
 def _believed(facts: Sequence[Fact]) -> list[Fact]:
-    """Return *facts* with each told by one process only, the one of the lowest rank that tells it."""
+    """Return *facts* with each told by one process only, of those that tell it the one of the lowest rank."""
     speakers: dict[tuple[str, object], Speaker] = {}
     for fact in facts:
         key = _what_is_told(fact)

@@ -2,11 +2,9 @@
 
 Lines are counted by line feeds. A known form counts at the beginning of a line, after what launchers and
 loggers put there (rank, host, time, level, colours), after a carriage return, and after a progress bar that
-shares the line with it. A value that touches the end of a text that may have been cut is not claimed:
-``acc: 0.6`` may have been ``0.645``.
-
-When several processes print the same, the one of the lowest rank is believed, and what the others say
-otherwise is told. When a log holds several starts, see :mod:`runkit.ingest.starts`.
+shares the line with it. A value that touches the end of a text that may have been cut is not claimed: ``acc:
+0.6`` may have been ``0.645``. When several processes print the same, the one of the lowest rank is believed,
+and what the others say otherwise is told. When a log holds several starts, see :mod:`runkit.ingest.starts`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,11 @@ Severity = Literal["error", "warning", "info"]
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 """Worst first."""
+
+
+NEVER_WAIVED = frozenset({"RK102", "RK104", "RK105", "RK106", "RK109", "RK110", "RK112"})
+"""Rules whose findings no reason makes acceptable: the record is not what was sealed (RK102, RK104, RK105,
+RK106, RK110), or a waiver itself does not hold (RK109, RK112)."""
 
 
 @dataclass(frozen=True, order=True)
@@ -28,3 +34,13 @@ class Finding:
     """What to do about it; empty when there is nothing that a person could do."""
     waived_because: str | None = None
     """The reason from the run's notes when a person waived this finding."""
+
+    @property
+    def message_sha256(self) -> str:
+        """Digest of the message, which a waiver of this finding names."""
+        return text_sha256(self.message)
+
+
+def text_sha256(text: str) -> str:
+    """Return the SHA-256 of *text* in UTF-8; what no UTF-8 can say counts as it stands."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

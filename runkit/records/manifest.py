@@ -167,7 +167,7 @@ class Hardware(GrownRecord):
 class Code(GrownRecord):
     """The state of the code that ran."""
 
-    younger: ClassVar[frozenset[str]] = frozenset({"changes", "left_out", "reapplies"})
+    younger: ClassVar[frozenset[str]] = frozenset({"changes", "left_out", "reapplies", "digest"})
 
     git_commit: str | None
     is_dirty: bool | None
@@ -179,15 +179,35 @@ class Code(GrownRecord):
     """Changed or untracked files that were not kept, each with the reason: too large, or may be a secret."""
     reapplies: bool | None = None
     """Whether commit and diff were put together again and gave the very tree; null when it was not tried."""
+    digest: Sha256 | None = None
+    """Of what differed from the commit and was kept: the diff, and untracked programs and configurations.
+    Equal for
+    equal code; null when nothing differed, or it was not recorded."""
 
 
-class Software(Record):
+class Software(GrownRecord):
     """Python and the packages that were installed."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"packages_missing_because"})
 
     python_version: str | None
     packages: TextMap
     """Distribution name to version; empty when the run did not record them."""
     code: Code
+    packages_missing_because: str | None = None
+    """Why Python and packages of a program under ``runkit run`` are not known."""
+
+
+class Arithmetic(Record):
+    """How the last bit of a run's numbers came about, and whether single operations gave the known bits."""
+
+    setting: Literal["portable", "fast"]
+    """``portable``: kernels that any x86-64 processor with AVX2 computes alike; ``fast``: its own."""
+    device: str
+    """``cpu`` or ``cuda``."""
+    threads: PositiveInt
+    differing: tuple[str, ...]
+    """Operations whose bits on this machine are not the known ones; none were compared on a GPU."""
 
 
 class Configuration(GrownRecord):
@@ -379,7 +399,7 @@ class MissingArtifact(Record):
 
     path: str
     role: Literal["dump", "checkpoint", "summary", "log", "other"]
-    """``other``: a link, a special file or one with an unsafe name that lay there and cannot be kept."""
+    """``other``: a link, a special file or one with an unsafe name, which lay there and cannot be kept."""
     evidence: Evidence | None
     reason: str
 
@@ -412,6 +432,8 @@ class RunFacts(Record):
     """In order of step, the final one last."""
     metrics: tuple[Metric, ...]
     missing_artifacts: tuple[MissingArtifact, ...]
+    arithmetic: Arithmetic | None = None
+    """Null where nobody recorded it: older runs and other programs."""
 
     def evaluation(self, label: str) -> Evaluation | None:
         """Return the evaluation called *label*, or None."""
@@ -445,6 +467,13 @@ class Snapshot(Record):
     """Sorted by path; empty when no file changed while it was read."""
 
 
+def status_of_snapshot(status: StatusFact) -> StatusFact:
+    """Return *status* with the reason that its log ends where it does: nobody cut it off but us."""
+    if status.value != "truncated":
+        return status
+    return status.model_copy(update={"reason": "a snapshot of a run that was still being written"})
+
+
 class SealedFacts(RunFacts):
     """What ``preserve`` found, written once and protected by a digest.
 
@@ -461,7 +490,8 @@ class SealedFacts(RunFacts):
     snapshot: Snapshot | None = None
     """Null when nobody was writing the run any more."""
     directory_name: str | None = None
-    """What the run directory was called, bytes that are no text as ``\\xhh``; null when as the run is."""
+    """What the run directory was called, which readers may read a date from, bytes that are no text as
+    ``\\xhh``; null when it is the run id."""
 
     @model_serializer(mode="wrap")
     def _without_younger_fields_at_null(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -502,11 +532,19 @@ class Relation(Record):
     """For ``ablates``: the configuration keys that were meant to change."""
 
 
-class Waiver(Record):
-    """A finding that a person accepts, and why."""
+class Waiver(GrownRecord):
+    """One finding that a person accepts, as it was found, and why; no other one of its rule."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"place", "message", "message_sha256"})
 
     rule: str = Field(pattern=r"^RK\d{3}$")
     reason: str = Field(min_length=1)
+    place: str | None = None
+    """Where it was found; null in older notes, whose waivers name no finding and therefore waive none."""
+    message: str | None = None
+    """What was found there, word for word, so that a person can read what was waived."""
+    message_sha256: Sha256 | None = None
+    """Digest of :attr:`message` in UTF-8; a finding with another message is not waived."""
 
 
 class Claim(Record):
@@ -564,7 +602,7 @@ class Manifest(Record):
     def parse(cls, text: str | bytes, *, origin: str) -> Self:
         """Return the manifest that *text* says, of this format or an older one; errors as for any record."""
         if not _names_current_format(text):
-            with suppress(ValueError):  # what is no JSON is told by the parser below
+            with suppress(ValueError, RecursionError):  # what is no JSON is told by the parser below
                 document = json.loads(text)
                 if isinstance(document, dict) and document.get("format") != CURRENT_FORMAT:
                     text = json.dumps(migrated(document, origin=origin))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runkit.records.manifest import Outcome
+from runkit.records.record import canonical_digest
 
 INVALID_MARKER = "[invalid]"
 """What dumps write when no answer could be extracted."""
@@ -42,3 +43,16 @@ class EvaluationOutcomes:
 
 RunOutcomes = Mapping[str, EvaluationOutcomes]
 """Label of the evaluation to its outcomes."""
+
+
+def outcome_digests(outcomes: RunOutcomes) -> dict[str, dict[str, str]]:
+    """Return digests by evaluation: of each system's answers, and of items and gold answers under ``""``.
+
+    An evaluation without an answer has none, as in the file of outcomes.
+    """
+    return {
+        label: {"": canonical_digest([found.items, found.golds])}
+        | {system: canonical_digest(answers) for system, answers in found.answers.items()}
+        for label, found in outcomes.items()
+        if found.items and found.answers
+    }

@@ -28,10 +28,13 @@ class Relation(msgspec.Struct, **_OPTIONS):
 
 
 class Waiver(msgspec.Struct, **_OPTIONS):
-    """A finding that a person accepts, and why."""
+    """One finding that a person accepts, and why."""
 
     rule: str
     reason: str
+    place: str | None = None
+    message: str | None = None
+    message_sha256: str | None = None
 
 
 class Claim(msgspec.Struct, **_OPTIONS):
@@ -236,5 +239,5 @@ def projection_of(text: bytes | memoryview) -> Projection | None:
     """Return the projection of the manifest *text*, or None when the text does not allow one."""
     try:
         return _DECODER.decode(text)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError, ValueError):
         return None

@@ -35,6 +35,9 @@ TextMap = Annotated[Mapping[str, str], AfterValidator(_frozen), PlainSerializer(
 ScalarMap = Annotated[Mapping[str, Scalar], AfterValidator(_frozen), PlainSerializer(dict)]
 """Names to scalars, read-only after parsing."""
 
+_MOST_ERRORS = 100
+"""Bad fields that one message names."""
+
 EMPTY: Mapping[str, str] = _frozen({})
 """No names: what a map that older records do not have is read as."""
 
@@ -71,6 +74,8 @@ class Record(BaseModel):
         """
         try:
             return cls.model_validate_json(text)
+        except RecursionError as error:
+            raise RecordInvalid(f"{origin} is not a valid {_spoken(cls)}: it is nested too deeply") from error
         except ValidationError as error:
             raise RecordInvalid(f"{origin} is not a valid {_spoken(cls)}: {_bad_fields(error)}") from error
 
@@ -79,6 +84,8 @@ class Record(BaseModel):
         """Return the record for *mapping*, already-parsed TOML or JSON; errors as in :meth:`parse`."""
         try:
             text = json.dumps(mapping, allow_nan=False)
+        except RecursionError as error:
+            raise RecordInvalid(f"{origin} is not a valid {_spoken(cls)}: it is nested too deeply") from error
         except (TypeError, ValueError) as error:
             raise RecordInvalid(f"{origin} is not a valid {_spoken(cls)}: {error}") from error
         return cls.parse(text, origin=origin)
@@ -128,8 +135,11 @@ def _spoken(cls: type[Record]) -> str:
 
 def _bad_fields(error: ValidationError) -> str:
     parts = []
-    for detail in error.errors(include_url=False, include_context=False):
+    num_errors = error.error_count()
+    for detail in error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_ERRORS]:
         place = ".".join(str(part) for part in detail["loc"]) or "the whole file"
         message = detail["msg"][:1].lower() + detail["msg"][1:]
         parts.append(f"{place}: {message}".replace("\n", " "))
+    if num_errors > _MOST_ERRORS:
+        parts.append(f"{num_errors - _MOST_ERRORS:,} more")
     return "; ".join(parts)

@@ -32,6 +32,7 @@ IMPLIED: Mapping[str, Setting] = MappingProxyType(
         "loss.teacher": "question",
         "compute.gradient_accumulation_steps": 1,
         "compute.kernels": "auto",
+        "compute.arithmetic": "fast",
     }
 )
 """Of the engine's own configurations.

@@ -81,7 +81,9 @@ def spec_mapping(text: str, *, origin: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise RecordInvalid(f"{origin} is not valid TOML: it is nested too deeply") from error
+    except ValueError as error:  # a number with thousands of digits is one that says so
         raise RecordInvalid(f"{origin} is not valid TOML: {error}") from error
 
 

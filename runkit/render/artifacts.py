@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from runkit.records.manifest import Artifact, Evidence, MissingArtifact, SealedFacts
-from runkit.render.markdown import code_span, escaped_markdown
+from runkit.render.escaping import code_span, escaped_markdown
 
 
 class DumpsTogether(NamedTuple):

@@ -1,11 +1,36 @@
-"""Plain Unicode text made safe for LaTeX, in one pass; a character that pdfLaTeX cannot print is named."""
+"""Text of others made safe for what shows it: one function a target, and no other place escapes anything.
+
+All but two begin with :func:`visible` or :func:`one_line`, so that nothing which moves a cursor, colours,
+hides or turns letters round reaches a reader: it is spelled out, as ``\\x1b`` or ``\\u202e``. JSON has
+escapes of its own, with which programs read back the very text; LaTeX refuses what it has no glyph for.
+"""
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 from runkit.errors import TableRefused
+
+_UNSEEN = (
+    "\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+)
+"""Unicode's controls, formats (the bidirectional ones among them), line separators and lone surrogates."""
+
+_IN_A_LINE = re.compile(f"[{_UNSEEN}]")
+_IN_LINES = re.compile(f"(?![\n\t])[{_UNSEEN}]")
+_IN_JSON = re.compile(f"(?![\x00-\x1f])[{_UNSEEN}]")
+_NOT_ASCII = re.compile(r"[^\x00-\x7e]")
+_NOT_IN_NOTES = re.compile(f"(?![\n\t\u200c\u200d])[{_UNSEEN}]")
+_NOT_IN_XML = re.compile("[\ufffe\uffff]")
+_MARKDOWN_SPECIAL = re.compile(r"[\\`*_{}\[\]<>|#~$]")
+_DIAGRAM_SPECIAL = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;"}
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -52,6 +77,96 @@ _ACCENTS = {
 """Combining mark to the letter of LaTeX's accent command."""
 
 
+def visible(text: str) -> str:
+    """Return *text* for a terminal or a file, its lines and tabs as they are.
+
+    >>> print(visible("loss \\x1b[31m0.1\\u202e\\nnext"))
+    loss \\x1b[31m0.1\\u202e
+    next
+    """
+    return _IN_LINES.sub(_spelled, text)
+
+
+def one_line(text: str) -> str:
+    """Return *text* as one line of a terminal or a file, its line breaks and tabs spelled out too."""
+    return text if text.isascii() and text.isprintable() else _IN_A_LINE.sub(_spelled, text)
+
+
+def unwanted_in_notes(text: str) -> str | None:
+    """Return, spelled out, the first character that nobody writes in a note; None when there is none.
+
+    Those that join letters in some scripts are written.
+    """
+    match = _NOT_IN_NOTES.search(text)
+    return _spelled(match) if match is not None else None
+
+
+def json_text(document: Any, *, only_ascii: bool = False) -> str:
+    """Return *document* as JSON for people and programs; what a terminal would obey is an escape of JSON."""
+    return json_escapes(json.dumps(document, indent=2, ensure_ascii=False), only_ascii=only_ascii)
+
+
+def json_escapes(text: str, *, only_ascii: bool = False) -> str:
+    """Return the JSON *text* with the same values and nothing in it that a terminal would obey."""
+    pattern = _NOT_ASCII if only_ascii else _IN_JSON
+    return pattern.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def markup(text: str) -> str:
+    """Return *text* for HTML, SVG and other XML, in an element or an attribute."""
+    return html.escape(xml_text(text))
+
+
+def xml_text(text: str) -> str:
+    """Return *text* as XML 1.0 can hold it; what writes the XML escapes its markup."""
+    return _NOT_IN_XML.sub(_spelled, visible(text))
+
+
+def mermaid_text(text: str) -> str:
+    """Return *text* as it stands between the quotation marks of a Mermaid diagram."""
+    return "".join(_DIAGRAM_SPECIAL.get(character, character) for character in one_line(text))
+
+
+def dot_text(text: str) -> str:
+    """Return *text* as a quoted string of Graphviz."""
+    quoted = visible(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{quoted}"'
+
+
+def github_command(level: str, properties: Mapping[str, str | int], message: str) -> str:
+    """Return a workflow command: an annotation of *level* with *message*, which may have lines.
+
+    Source: docs.github.com, workflow commands.
+    """
+    shown = ",".join(f"{name}={_github_property(str(value))}" for name, value in properties.items())
+    return f"::{level} {shown}::{_github_data(message)}"
+
+
+def sarif_text(text: str) -> str:
+    """Return *text* as a message of SARIF, in which it makes no link."""
+    return visible(text).replace("](", "] (")
+
+
+def plain_log_line(text: str) -> str:
+    """Return *text* as a line of a workflow's log that is no command."""
+    return one_line(text).replace("::", ": :").replace("##[", "## [")
+
+
+def escaped_markdown(text: str) -> str:
+    """Return *text* in one line that Markdown prints as it is, in a table cell too."""
+    spelled = one_line(" ".join(text.split())).replace("&", "&amp;")
+    return _MARKDOWN_SPECIAL.sub(lambda found: _in_markdown(found.group()), spelled)
+
+
+def code_span(text: str) -> str:
+    """Return *text* as code in one line, whatever backticks are in it; not for a cell of a table."""
+    spelled = one_line(" ".join(text.split()))
+    longest = max((len(run) for run in re.findall("`+", spelled)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if spelled.startswith("`") or spelled.endswith("`") or not spelled else ""
+    return f"{fence}{pad}{spelled}{pad}{fence}"
+
+
 def escaped(text: str) -> str:
     """Return *text* as LaTeX that prints it, whatever is in it.
 
@@ -83,3 +198,29 @@ def _accented(character: str, text: str) -> str:
         )
     letter = {"i": r"\i", "j": r"\j"}.get(base, base)
     return f"\\{_ACCENTS[marks[0]]}{{{letter}}}"
+
+
+def _spelled(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    by_name = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+    if found[0] in by_name:
+        return by_name[found[0]]
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
+
+
+def _in_markdown(character: str) -> str:
+    return {"<": "&lt;", ">": "&gt;"}.get(character, "\\" + character)
+
+
+def _github_data(text: str) -> str:
+    return visible(text).replace("%", "%25").replace("\n", "%0A")
+
+
+def _github_property(text: str) -> str:
+    return one_line(text).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")

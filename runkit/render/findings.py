@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +12,13 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from runkit import __version__
 from runkit.records.finding import Finding, Severity
+from runkit.render.escaping import github_command, json_text, plain_log_line, sarif_text, xml_text
 
 _MOST_ANNOTATIONS = 10
 """GitHub shows so many errors, warnings and notices of one step, and drops the others without a word."""
 _GITHUB_WORDS: Mapping[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
 _SARIF_LEVELS: Mapping[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
 _LINE = re.compile(r"(?P<path>.+):(?P<line>[1-9][0-9]{0,8})$", re.DOTALL)
-_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class RuleText(NamedTuple):
@@ -74,28 +73,40 @@ def github_annotations(report: Report) -> str:
     """
     left = dict.fromkeys(_GITHUB_WORDS.values(), _MOST_ANNOTATIONS)
     left["notice"] -= 1
-    lines = [f"::notice title=runkit::{_escaped_data(report.summary)}"]
+    lines = [github_command("notice", {"title": "runkit"}, report.summary)]
     more: list[str] = []
-    for finding in report.findings:
-        if finding.waived_because is not None:
-            continue
-        word = _GITHUB_WORDS[finding.severity]
+    for finding in _open_ones_first(report.findings):
+        is_waived = finding.waived_because is not None
+        word = "notice" if is_waived else _GITHUB_WORDS[finding.severity]
         place = location(finding, report.kept_paths)
         if left[word] == 0:
-            more.append(
-                _plain(
-                    f"{finding.severity} {finding.rule} {finding.run_id} {finding.place}: {finding.message}"
-                )
-            )
+            more.append(plain_log_line(_said(finding)))
             continue
         left[word] -= 1
-        properties = {"file": place.path, "title": f"{finding.rule} {finding.run_id}"}
+        properties: dict[str, str | int] = {
+            "file": place.path,
+            "title": f"{finding.rule} {finding.run_id}{' waived' * is_waived}",
+        }
         if place.line is not None:
-            properties["line"] = str(place.line)
-        shown = ",".join(f"{name}={_escaped_property(value)}" for name, value in properties.items())
-        way_out = f"\n-> {finding.way_out}" if finding.way_out else ""
-        lines.append(f"::{word} {shown}::{_escaped_data(f'{finding.place}: {finding.message}{way_out}')}")
+            properties["line"] = place.line
+        said = f"{finding.place}: {finding.message}"
+        if is_waived:
+            said += f"\n{finding.severity}, waived because {finding.waived_because}"
+        elif finding.way_out:
+            said += f"\n-> {finding.way_out}"
+        lines.append(github_command(word, properties, said))
     return "\n".join([*lines, *more]) + "\n"
+
+
+def _open_ones_first(findings: Sequence[Finding]) -> list[Finding]:
+    """Return *findings* with the waived ones last, so that they take no place from those that fail."""
+    return sorted(findings, key=lambda finding: finding.waived_because is not None)
+
+
+def _said(finding: Finding) -> str:
+    waived = "" if finding.waived_because is None else f" (waived because {finding.waived_because})"
+    word = finding.severity if finding.waived_because is None else f"waived {finding.severity}"
+    return f"{word} {finding.rule} {finding.run_id} {finding.place}: {finding.message}{waived}"
 
 
 def sarif(report: Report) -> str:
@@ -119,11 +130,14 @@ def sarif(report: Report) -> str:
             }
         ],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return json_text(document) + "\n"
 
 
 def junit(report: Report) -> str:
-    """Return a JUnit document: a suite a run, a case a rule; an error or warning fails its case."""
+    """Return a JUnit document: a suite a run, a case a rule; an error or warning fails its case.
+
+    A case of which all findings are waived is skipped; each waived finding stands in its output.
+    """
     by_case: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in report.findings:
         by_case[finding.run_id, finding.rule].append(finding)
@@ -131,10 +145,10 @@ def junit(report: Report) -> str:
     codes = sorted({rule.code for rule in report.rules} | {finding.rule for finding in report.findings})
     totals = {"tests": 0, "failures": 0, "skipped": 0}
     for run_id in sorted({*report.run_ids, *(finding.run_id for finding in report.findings)}):
-        suite = SubElement(root, "testsuite", name=_xml(run_id or "the archive"))
+        suite = SubElement(root, "testsuite", name=xml_text(run_id or "the archive"))
         counts = {"tests": 0, "failures": 0, "skipped": 0}
         for code in codes:
-            case = SubElement(suite, "testcase", classname=_xml(run_id or "the archive"), name=code)
+            case = SubElement(suite, "testcase", classname=xml_text(run_id or "the archive"), name=code)
             kind = _fill_case(case, by_case.get((run_id, code), []))
             counts["tests"] += 1
             if kind is not None:
@@ -155,19 +169,24 @@ def _fill_case(case: Element, findings: Sequence[Finding]) -> str | None:
     notes = [one for one in findings if one.waived_because is None and one.severity == "info"]
     kind = None
     if failing:
-        failure = SubElement(case, "failure", type=failing[0].severity, message=_xml(failing[0].message))
-        failure.text = _xml("\n".join(_case_lines(failing)))
+        failure = SubElement(case, "failure", type=failing[0].severity, message=xml_text(failing[0].message))
+        failure.text = xml_text("\n".join(_case_lines(failing)))
         kind = "failures"
     elif waived:
-        SubElement(case, "skipped", message=_xml(f"waived: {waived[0].waived_because}"))
+        reasons = "; ".join(dict.fromkeys(one.waived_because or "" for one in waived))
+        SubElement(case, "skipped", message=xml_text(f"{len(waived)} waived: {reasons}"))
         kind = "skipped"
-    if notes:
-        SubElement(case, "system-out").text = _xml("\n".join(_case_lines(notes)))
+    if notes or waived:
+        SubElement(case, "system-out").text = xml_text("\n".join(_case_lines([*notes, *waived])))
     return kind
 
 
 def _case_lines(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
+        if finding.waived_because is not None:
+            yield f"waived {finding.severity} {finding.place}: {finding.message}"
+            yield f"waived because {finding.waived_because}"
+            continue
         yield f"{finding.severity} {finding.place}: {finding.message}"
         if finding.way_out:
             yield f"-> {finding.way_out}"
@@ -186,19 +205,28 @@ def _sarif_rule(rule: RuleText) -> dict[str, object]:
 
 def _sarif_result(finding: Finding, index: Mapping[str, int], report: Report) -> dict[str, object]:
     place = location(finding, report.kept_paths)
-    physical: dict[str, object] = {"artifactLocation": {"uri": quote(place.path), "uriBaseId": "%SRCROOT%"}}
+    physical: dict[str, object] = {
+        "artifactLocation": {
+            "uri": quote(place.path, errors="backslashreplace"),
+            "uriBaseId": "%SRCROOT%",
+        }
+    }
     if place.line is not None:
         physical["region"] = {"startLine": place.line}
-    fingerprint = hashlib.sha256(f"{finding.rule}\0{finding.run_id}\0{finding.place}".encode()).hexdigest()
+    named = f"{finding.rule}\0{finding.run_id}\0{finding.place}"
+    fingerprint = hashlib.sha256(named.encode(errors="surrogatepass")).hexdigest()
     result: dict[str, object] = {
         "ruleId": finding.rule,
         "level": _SARIF_LEVELS[finding.severity],
-        "message": {"text": f"{finding.run_id} {finding.place}: {finding.message}".strip()},
+        "message": {"text": sarif_text(f"{finding.run_id} {finding.place}: {finding.message}".strip())},
         "locations": [
             {
                 "physicalLocation": physical,
                 "logicalLocations": [
-                    {"name": finding.place, "fullyQualifiedName": f"{finding.run_id}/{finding.place}"}
+                    {
+                        "name": sarif_text(finding.place),
+                        "fullyQualifiedName": sarif_text(f"{finding.run_id}/{finding.place}"),
+                    }
                 ],
             }
         ],
@@ -208,25 +236,10 @@ def _sarif_result(finding: Finding, index: Mapping[str, int], report: Report) ->
         result["ruleIndex"] = index[finding.rule]
     if finding.waived_because is not None:
         result["suppressions"] = [
-            {"kind": "external", "status": "accepted", "justification": finding.waived_because}
+            {
+                "kind": "external",
+                "status": "accepted",
+                "justification": sarif_text(finding.waived_because),
+            }
         ]
     return result
-
-
-def _escaped_data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _escaped_property(text: str) -> str:
-    return _escaped_data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _plain(text: str) -> str:
-    """Return *text* as one line that is no workflow command."""
-    one_line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-    return one_line.replace("::", ": :")
-
-
-def _xml(text: str) -> str:
-    """Return *text* without what XML 1.0 cannot hold, which is spelled out."""
-    return _NOT_IN_XML.sub(lambda found: repr(found[0])[1:-1], text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+
+from runkit.render.escaping import dot_text, markup, mermaid_text
 
 NODE_WIDTH, NODE_HEIGHT = 300, 44
 GAP_X, GAP_Y, MARGIN = 20, 18, 24
@@ -57,10 +58,10 @@ def mermaid(graph: Graph) -> str:
     nodes = sorted(graph.nodes, key=lambda node: node.run_id)
     names = {node.run_id: f"run{index}" for index, node in enumerate(nodes)}
     lines = ["graph TD"]
-    lines += [f'  {names[node.run_id]}["{_mermaid_text(node.run_id)}<br/>{node.status}"]' for node in nodes]
+    lines += [f'  {names[node.run_id]}["{mermaid_text(node.run_id)}<br/>{node.status}"]' for node in nodes]
     for edge in graph.edges:
         label = edge.label + (" (no difference)" if edge.is_noop else "")
-        lines.append(f'  {names[edge.other_id]} -->|"{_mermaid_text(label)}"| {names[edge.run_id]}')
+        lines.append(f'  {names[edge.other_id]} -->|"{mermaid_text(label)}"| {names[edge.run_id]}')
     return "\n".join(lines) + "\n"
 
 
@@ -73,14 +74,12 @@ def dot(graph: Graph) -> str:
     ]
     for node in graph.nodes:
         text = "\n".join(part for part in (node.run_id, node.status, " ".join(node.codes)) if part)
-        lines.append(
-            f'  {_dot_text(node.run_id)} [label={_dot_text(text)}, fillcolor="{_FILL[node.worst]}"];'
-        )
+        lines.append(f'  {dot_text(node.run_id)} [label={dot_text(text)}, fillcolor="{_FILL[node.worst]}"];')
     for edge in graph.edges:
         style = ', style=dashed, color="#b00020"' if edge.is_noop else ""
         label = edge.label + ("\nno difference" if edge.is_noop else "")
-        names = f"{_dot_text(edge.other_id)} -> {_dot_text(edge.run_id)}"
-        lines.append(f"  {names} [label={_dot_text(label)}{style}];")
+        names = f"{dot_text(edge.other_id)} -> {dot_text(edge.run_id)}"
+        lines.append(f"  {names} [label={dot_text(label)}{style}];")
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -112,7 +111,7 @@ def svg(graph: Graph) -> str:
 def html(graph: Graph, findings: Sequence[tuple[str, str]]) -> str:
     """Return one page with the drawing and *findings*, pairs of heading and sentence; it loads nothing."""
     listed = "\n".join(
-        f"<li><strong>{escape(head)}</strong> {escape(sentence)}</li>" for head, sentence in findings
+        f"<li><strong>{markup(head)}</strong> {markup(sentence)}</li>" for head, sentence in findings
     )
     below = f"<h2>Findings</h2>\n<ul>\n{listed}\n</ul>" if findings else "<p>Nothing found.</p>"
     return (
@@ -146,16 +145,16 @@ def _edge_lines(edges: Sequence[GraphEdge], places: Mapping[str, tuple[int, int]
         label = edge.label + (", no difference" if edge.is_noop else "")
         yield (
             f'<text x="{to_x + NODE_WIDTH + 8}" y="{end_y + 4}" fill="#333">'
-            f"<title>{escape(label)}</title>{escape(_shortened(label, 60))}</text>"
+            f"<title>{markup(label)}</title>{markup(_shortened(label, 60))}</text>"
         )
 
 
 def _node_line(node: GraphNode, place: tuple[int, int]) -> str:
     x, y = place
     codes = f" · {' '.join(node.codes)}" if node.codes else ""
-    name, below = escape(_shortened(node.run_id, _LONGEST)), escape(_shortened(node.status + codes, 48))
+    name, below = markup(_shortened(node.run_id, _LONGEST)), markup(_shortened(node.status + codes, 48))
     return (
-        f'<g><title>{escape(node.run_id)}</title><rect x="{x}" y="{y}" width="{NODE_WIDTH}" '
+        f'<g><title>{markup(node.run_id)}</title><rect x="{x}" y="{y}" width="{NODE_WIDTH}" '
         f'height="{NODE_HEIGHT}" rx="6" fill="{_FILL[node.worst]}" stroke="#888"/>'
         f'<text x="{x + 10}" y="{y + 18}" font-weight="bold">{name}</text>'
         f'<text x="{x + 10}" y="{y + 35}" fill="#333">{below}</text></g>'
@@ -164,14 +163,3 @@ def _node_line(node: GraphNode, place: tuple[int, int]) -> str:
 
 def _shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def _mermaid_text(text: str) -> str:
-    """Return *text* as it can stand between the quotation marks of a diagram."""
-    visible = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-    return visible.replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;")
-
-
-def _dot_text(text: str) -> str:
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{quoted}"'

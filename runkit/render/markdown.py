@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from runkit.records.cells import Cell, Note, Row, Table
-
-_SPECIAL = re.compile(r"[\\`*_{}\[\]<>|#~$]")
-
-
-def escaped_markdown(text: str) -> str:
-    """Return *text* in one line that Markdown prints as it is, in a table cell too."""
-    one_line = _one_line(text).replace("&", "&amp;")
-    return _SPECIAL.sub(lambda found: _character(found.group()), one_line)
-
-
-def code_span(text: str) -> str:
-    """Return *text* as code in one line, whatever backticks are in it; not for a cell of a table."""
-    one_line = _one_line(text)
-    longest = max((len(run) for run in re.findall("`+", one_line)), default=0)
-    fence = "`" * (longest + 1)
-    pad = " " if one_line.startswith("`") or one_line.endswith("`") or not one_line else ""
-    return f"{fence}{pad}{one_line}{pad}{fence}"
+from runkit.render.escaping import escaped_markdown
 
 
 def markdown_table(table: Table, *, name: str) -> str:
@@ -65,11 +47,3 @@ def _note(note: Note) -> str:
 
 def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _one_line(text: str) -> str:
-    return "".join(mark if mark.isprintable() else "\ufffd" for mark in " ".join(text.split()))
-
-
-def _character(character: str) -> str:
-    return {"<": "&lt;", ">": "&gt;"}.get(character, "\\" + character)

@@ -7,9 +7,18 @@ import shlex
 from collections.abc import Sequence
 
 from runkit.records.finding import Finding
-from runkit.records.manifest import Evaluation, Evidence, Hardware, Manifest, Metric, Relation, SystemScore
+from runkit.records.manifest import (
+    Evaluation,
+    Evidence,
+    Hardware,
+    Manifest,
+    Metric,
+    Relation,
+    SystemScore,
+    Waiver,
+)
 from runkit.render.artifacts import byte_size
-from runkit.render.markdown import code_span, escaped_markdown
+from runkit.render.escaping import code_span, escaped_markdown
 from runkit.stats.proportions import wilson_interval
 from runkit.stats.rounding import percent, percent_interval, plain_percent, points
 
@@ -163,6 +172,30 @@ def finding_text(finding: Finding) -> str:
     """Return a finding without the reason that a person waived it for."""
     place = f" {code_span(finding.place)}" if finding.place else ""
     return f"**{finding.rule}** {finding.severity}{place}: {escaped_markdown(finding.message)}"
+
+
+def waiver_without_finding(waiver: Waiver, findings: Sequence[Finding]) -> str | None:
+    """Return *waiver* when it stands beside no finding, so that none goes unseen; else None.
+
+    Whether what it waives is there still is not known here: a page looks at manifests, not at files.
+    """
+    for one in findings:
+        is_told = one.place == f"notes.waivers.{waiver.rule}" and waiver.reason in one.message
+        is_used = one.waived_because is not None and (waiver.rule, waiver.place, waiver.message) == (
+            one.rule,
+            one.place,
+            one.message,
+        )
+        if is_told or is_used:
+            return None
+    reason = escaped_markdown(waiver.reason)
+    if waiver.place is None or waiver.message is None:
+        return f"**{waiver.rule}** is waived without saying which finding, which waives none: {reason}"
+    message = escaped_markdown(waiver.message)
+    return (
+        f"**{waiver.rule}** {code_span(waiver.place)}: {message} (so it was when it was waived; not looked "
+        f"for here; waived: {reason})"
+    )
 
 
 def anchor(run_id: str) -> str:

@@ -7,21 +7,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
 from runkit.records.replicates import ReplicateGroup
-from runkit.render.markdown import code_span, escaped_markdown
+from runkit.render.escaping import code_span, escaped_markdown
 from runkit.render.replicate_section import ReplicateSection, replicate_section
 from runkit.render.run_section import RunSection, run_section
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """What was read for the page, beside manifests and outcomes."""
+
+    num_reread: int
+    """Runs whose files all lie in the archive, and were read again."""
+    num_by_reference: int
+    """Runs of which a file is kept by reference; the page is the same wherever these are at hand."""
+    not_reread: Mapping[str, str]
+    """Run id of each other run to why it was not read again."""
 
 
 def readme_block(
     manifests: Sequence[Manifest],
     findings: Mapping[str, Sequence[Finding]],
     groups: Sequence[ReplicateGroup] = (),
+    *,
+    looked_at: LookedAt,
 ) -> str:
     """Return the generated Markdown for *manifests*, by start and then run id.
 
@@ -29,6 +44,7 @@ def readme_block(
         findings: Run id to the findings of the checks, in the order of printing.
         groups: The runs that share a section; it stands where the first id would stand. Every id is
             that of a manifest, and no run is in two groups.
+        looked_at: What the findings can be of.
     """
     ordered = sorted(manifests, key=_by_start)
     environment = Environment(
@@ -41,7 +57,7 @@ def readme_block(
     )
     environment.filters.update(md=escaped_markdown, code=code_span)
     text = environment.get_template("readme.md.j2").render(
-        sections=list(_sections(ordered, findings, groups)), has_replicates=bool(groups)
+        sections=list(_sections(ordered, findings, groups)), has_replicates=bool(groups), looked_at=looked_at
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
 

@@ -17,7 +17,7 @@ from runkit.records.record import canonical_json
 from runkit.records.replicates import ReplicateGroup
 from runkit.records.schema import settings_in_effect
 from runkit.render.artifacts import byte_size, dumps_together, files_apart, missing_text
-from runkit.render.markdown import code_span, escaped_markdown
+from runkit.render.escaping import code_span, escaped_markdown
 from runkit.render.phrases import (
     BRIDGED,
     anchor,
@@ -38,6 +38,7 @@ from runkit.render.phrases import (
     relation_text,
     short_metric,
     spoken,
+    waiver_without_finding,
     what_went_wrong,
 )
 from runkit.stats.rounding import MINUS, percent
@@ -324,7 +325,8 @@ def _waivers(members: Sequence[_Member]) -> tuple[Said, ...]:
         members,
         [
             [
-                f"**{waiver.rule}**: {escaped_markdown(waiver.reason)}"
+                waiver_without_finding(waiver, member.findings)
+                or f"**{waiver.rule}**: {escaped_markdown(waiver.reason)}"
                 for waiver in member.manifest.notes.waivers
             ]
             for member in members

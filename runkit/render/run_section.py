@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from runkit.records.finding import Finding
-from runkit.records.manifest import Evaluation, Manifest, Metric
+from runkit.records.manifest import Evaluation, Manifest, Metric, Waiver
 from runkit.render.artifacts import artifact_lines
-from runkit.render.markdown import code_span, escaped_markdown
+from runkit.render.escaping import code_span, escaped_markdown
 from runkit.render.phrases import (
     BRIDGED,
     anchor,
@@ -30,6 +30,7 @@ from runkit.render.phrases import (
     relation_text,
     short_metric,
     spoken,
+    waiver_without_finding,
     what_went_wrong,
 )
 from runkit.stats.rounding import MINUS, percent
@@ -99,7 +100,7 @@ def run_section(manifest: Manifest, findings: Sequence[Finding]) -> RunSection:
         facts=tuple(_facts(manifest)),
         metrics=tuple(_metric_line(metric) for metric in sealed.metrics),
         evaluations=tuple(_evaluation_line(found) for found in sealed.evaluations),
-        findings=(*map(_finding_line, findings), *_waivers_of_nothing(manifest, findings)),
+        findings=(*map(_finding_line, findings), *_waivers_alone(notes.waivers, findings)),
         artifacts=artifact_lines(sealed),
     )
 
@@ -154,10 +155,8 @@ def _finding_line(finding: Finding) -> str:
     return f"{finding_text(finding)}{waived}"
 
 
-def _waivers_of_nothing(manifest: Manifest, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield the waivers that stand beside no finding here, so that no reason goes unseen."""
-    used = {(finding.rule, finding.waived_because) for finding in findings}
-    for waiver in manifest.notes.waivers:
-        is_told = any(waiver.reason in finding.message for finding in findings)  # of a stale waiver, RK109
-        if (waiver.rule, waiver.reason) not in used and not is_told:
-            yield f"**{waiver.rule}** is waived, with no such finding here: {escaped_markdown(waiver.reason)}"
+def _waivers_alone(waivers: Sequence[Waiver], findings: Sequence[Finding]) -> Iterator[str]:
+    for waiver in waivers:
+        text = waiver_without_finding(waiver, findings)
+        if text is not None:
+            yield text

@@ -33,8 +33,8 @@ from runkit.tables.baselines import (
     model_names,
 )
 from runkit.tables.comparing import Family, compare_rows, control_final, is_improvement
-from runkit.tables.guards import check_factors, check_rows
-from runkit.tables.measured import ArchivedRun, final_source, peak_source, spoken_evidence
+from runkit.tables.guards import WaivedError, check_factors, check_rows
+from runkit.tables.measured import ArchivedRun, Files, final_source, peak_source, spoken_evidence
 from runkit.tables.settings import setting, setting_name
 
 _EMPTY = Cell()
@@ -74,6 +74,7 @@ def ablation_table(
     replicates: frozenset[str],
     blocking: Mapping[str, Finding],
     warnings: Mapping[str, tuple[str, ...]] | None = None,
+    waived: Mapping[str, tuple[WaivedError, ...]] | None = None,
 ) -> Table:
     """Return the table that *spec* asks for.
 
@@ -82,6 +83,7 @@ def ablation_table(
         replicates: Ids of runs whose effective configuration equals the control's.
         blocking: Run id to the finding that keeps it out of any table.
         warnings: Run id to the codes of its open warnings, which are marked in its row.
+        waived: Run id to its errors that a person accepted, each a note of its row.
     Raises:
         UnknownName: A run or a factor does not exist.
         TableRefused: The archive does not prove what would be printed.
@@ -96,6 +98,7 @@ def ablation_table(
     marks, names = _Marks(), {row.run: row.label for row in spec.rows}
     blocks = _blocks(spec, runs, sources, family, repeated, marks)
     blocks = tuple(_with_warnings(block, warnings or {}, marks) for block in blocks)
+    blocks = tuple(_with_waived(block, waived or {}, marks) for block in blocks)
     against = frozen_comparisons([(row.label, runs[row.run]) for row in spec.rows])
     return Table(
         caption=spec.caption,
@@ -108,7 +111,15 @@ def ablation_table(
         notes=(
             *(
                 Note("", text)
-                for text in _general_notes(names[spec.control], sources, family, blocks, names, against)
+                for text in _general_notes(
+                    names[spec.control],
+                    sources,
+                    family,
+                    blocks,
+                    names,
+                    against,
+                    [runs[row.run].files for row in spec.rows],
+                )
             ),
             *(Note(letter, text) for text, letter in marks.letters.items()),
         ),
@@ -282,12 +293,13 @@ def _general_notes(
     blocks: tuple[Block, ...],
     names: Mapping[str, str],
     against: Sequence[FrozenComparison],
+    files: Sequence[Files],
 ) -> list[str]:
     scores = [found.accuracy for found in sources if isinstance(found.accuracy, ScoreSource)]
     peaks = [found.peak for found in sources if isinstance(found.peak, PeakSource)]
     is_any_bold = any(cell.is_bold for block in blocks for row in block.rows for cell in row.cells)
     sentences = [
-        notes.accuracy_sentence(scores),
+        notes.accuracy_sentence(scores, files),
         notes.comparison_sentence(family, control, names),
         notes.discordance_sentence(family, names) if family.by_run else None,
         notes.power_sentence(family),
@@ -307,6 +319,21 @@ def _with_warnings(block: Block, warnings: Mapping[str, tuple[str, ...]], marks:
         replace(row, marks=(*row.marks, marks.letter(notes.warnings_sentence(warnings[row.run_id]))))
         if row.run_id is not None and warnings.get(row.run_id)
         else row
+        for row in block.rows
+    )
+    return replace(block, rows=rows)
+
+
+def _with_waived(block: Block, waived: Mapping[str, tuple[WaivedError, ...]], marks: _Marks) -> Block:
+    """Return *block* with a mark at each row for each error of its run that a person accepted."""
+    rows = tuple(
+        replace(
+            row,
+            marks=(
+                *row.marks,
+                *(marks.letter(text) for text in notes.waived_sentences(waived.get(row.run_id or "", ()))),
+            ),
+        )
         for row in block.rows
     )
     return replace(block, rows=rows)

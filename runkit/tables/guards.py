@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from runkit.errors import TableRefused, UnknownName
-from runkit.records.finding import Finding
+from runkit.records.finding import NEVER_WAIVED, Finding
 from runkit.records.schema import settings_in_effect
 from runkit.records.tablespec import TableSpec
 from runkit.tables.measured import ArchivedRun
 
 _SHOWN_INSTEAD = frozenset({"RK301", "RK302", "RK303", "RK401"})
 """Rules whose runs are printed, marked for what they are."""
+
+
+class WaivedError(NamedTuple):
+    """An error of a run that a person accepted; printed below each table that stands on the run."""
+
+    rule: str
+    place: str
+    message: str
+    reason: str
 
 
 def blocks_a_table(finding: Finding, *, is_replicate: bool) -> bool:
@@ -80,8 +90,8 @@ def _check_seal(run: ArchivedRun) -> None:
 
 def _blocked(run_id: str, finding: Finding) -> str:
     way_out = finding.way_out or f"`runkit explain {finding.rule}` says what to do"
+    waive = "," if finding.rule in NEVER_WAIVED else ", waive it in the notes with a reason,"
     return (
         f"run {run_id} has an error finding, {finding.rule} at {finding.place}: "
-        f"{finding.message.rstrip('.')}; {way_out.rstrip('.')}, waive it in the notes with a reason, "
-        "or leave the row out"
+        f"{finding.message.rstrip('.')}; {way_out.rstrip('.')}{waive} or leave the row out"
     )

@@ -19,6 +19,9 @@ PEAK_SEED = 0
 """Of the resamples that correct a peak, so that a table is a function of the archive."""
 FINAL = "final"
 
+Files = Literal["reread", "reference", "lost"]
+"""Logs and dumps of a run: kept and read again just now, kept by reference in part, or kept and gone."""
+
 
 @dataclass(frozen=True)
 class ArchivedRun:
@@ -26,6 +29,7 @@ class ArchivedRun:
 
     manifest: Manifest
     outcomes: RunOutcomes
+    files: Files = "reference"
 
     @property
     def run_id(self) -> str:

@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from runkit.records.cells import NO_DIGITS, ComparisonSource, PeakSource, ScoreSource
 from runkit.stats.noise import NoiseFloor
 from runkit.stats.rounding import plain_points, points, pvalue
 from runkit.tables.baselines import FrozenComparison
 from runkit.tables.comparing import SIGNIFICANT_BELOW, Family
+from runkit.tables.guards import WaivedError
+from runkit.tables.measured import Files
 
 DASH_SENTENCE = (
     f"{NO_DIGITS}: off or not set in a column of a factor; elsewhere not measured, for the reason given."
 )
 
 
-def accuracy_sentence(scores: Sequence[ScoreSource]) -> str:
-    """Return what an accuracy is, with n and split."""
+def evidence_sentence(files: Sequence[Files]) -> str:
+    """Return what the counts were compared with, without its full stop.
+
+    Args:
+        files: Of each run of the table.
+    """
+    head = "every count is recomputed from archived per-sample outcomes"
+    again = "compared with the kept logs and dumps, which were read again for this table and say the same"
+    elsewhere = (
+        "not in the archive and not compared here; "
+        "`runkit validate --references` reads files by reference again"
+    )
+    num, counts = len(files), Counter(files)
+    if counts["reread"] == num:
+        return f"{head}, {again}"
+    parts = [f"the outcomes of {counts['reread']} of {num} runs were {again}"] if counts["reread"] else []
+    if counts["reference"]:
+        whose = "logs and dumps are" if counts["reference"] == num else _of(counts["reference"], num)
+        parts.append(f"{whose} {elsewhere}")
+    if counts["lost"]:
+        parts.append(
+            f"kept files of {counts['lost']} of {num} runs are gone, so that not all of these was compared"
+        )
+    return "; ".join([head, *parts])
+
+
+def _of(count: int, num: int) -> str:
+    return f"logs and dumps of {count} of {num} runs are"
+
+
+def accuracy_sentence(scores: Sequence[ScoreSource], files: Sequence[Files]) -> str:
+    """Return what an accuracy is, with n, split and evidence."""
     measured = sorted({(score.n, score.split) for score in scores})
     sizes = " and ".join(f"n = {n} items of the {split} split" for n, split in measured)
+    evidence = evidence_sentence(files)
     return (
         f"Accuracy and invalid answers: bridged, final evaluation, {sizes}; an invalid answer counts as "
         "wrong. Brackets: Wilson 95% intervals. "
-        "Every count is recomputed from archived per-sample outcomes."
+        f"{evidence[:1].upper()}{evidence[1:]}."
     )
 
 
@@ -115,6 +149,22 @@ def warnings_sentence(codes: Sequence[str]) -> str:
     return f"Open warning{plural}: {', '.join(codes)} (“runkit explain CODE” says what each one is)."
 
 
+def waived_sentences(waived: Sequence[WaivedError], labels: Sequence[str] = ()) -> Iterator[str]:
+    """Yield which errors of a run a person accepted, as they were found, each reason once.
+
+    Args:
+        labels: What the run is called in the table, where no mark at a row says it.
+    """
+    of = f" of {', '.join(f'“{label}”' for label in labels)}" if labels else ""
+    by_reason: dict[str, list[str]] = {}
+    for one in waived:
+        found = f"{one.rule} at {one.place}: {one.message.rstrip('.')}"
+        by_reason.setdefault(one.reason.rstrip("."), []).append(found)
+    for reason, found_ones in by_reason.items():
+        plural = "s" if len(found_ones) > 1 else ""
+        yield f"Waived error{plural}{of}, {'; '.join(found_ones)}. Accepted because: {reason}."
+
+
 def peak_sentence(peaks: Sequence[PeakSource]) -> str | None:
     """Return what a peak is and is not; None when no row has one."""
     if not peaks:
@@ -172,14 +222,13 @@ def _is_significant(comparison: ComparisonSource) -> bool:
     return comparison.p_holm is not None and comparison.p_holm < SIGNIFICANT_BELOW
 
 
-def seeds_sentence(seeds: Sequence[int], *, n: int, split: str) -> str:
+def seeds_sentence(seeds: Sequence[int], *, n: int, split: str, files: Sequence[Files]) -> str:
     """Return what a bridged accuracy over seeds is, and that nothing but the seed differs within a row."""
     return (
         f"Bridged rows: one run for each of {len(seeds)} training seeds ({', '.join(map(str, seeds))}), "
         "which differ in nothing else, by their effective configurations. Accuracy and invalid answers: mean "
         f"over the seeds, final evaluation, n = {n} items of the {split} split, the same for all; an invalid "
-        "answer counts as wrong; every count is recomputed from archived per-sample outcomes. Min, max: of "
-        "one seed."
+        f"answer counts as wrong; {evidence_sentence(files)}. Min, max: of one seed."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Literal, NamedTuple
 
 from runkit.errors import TableRefused
@@ -27,8 +27,8 @@ from runkit.stats.rounding import percent, percent_interval, points, points_inte
 from runkit.stats.seeds import SeedsDifference, difference_over_seeds, seeds_by_items
 from runkit.tables import notes
 from runkit.tables.baselines import BaselineGroup, baseline_groups
-from runkit.tables.guards import check_run
-from runkit.tables.measured import BRIDGED, ArchivedRun, spoken_evidence
+from runkit.tables.guards import WaivedError, check_run
+from runkit.tables.measured import BRIDGED, ArchivedRun, Files, spoken_evidence
 from runkit.tables.seed_rows import SEED, Change, Changes, MeasuredRow, measured_rows
 
 _EMPTY = Cell()
@@ -47,7 +47,12 @@ class _Compared(NamedTuple):
 
 
 def seed_table(
-    spec: SeedTableSpec, runs: Mapping[str, ArchivedRun], *, changes: Changes, blocking: Mapping[str, Finding]
+    spec: SeedTableSpec,
+    runs: Mapping[str, ArchivedRun],
+    *,
+    changes: Changes,
+    blocking: Mapping[str, Finding],
+    waived: Mapping[str, tuple[WaivedError, ...]] | None = None,
 ) -> Table:
     """Return the table that *spec* asks for.
 
@@ -55,6 +60,7 @@ def seed_table(
         runs: The runs of the archive, by id; more than the table needs is fine.
         changes: Compares two runs.
         blocking: Run id to the finding that keeps it out of any table.
+        waived: Run id to its errors that a person accepted, each a note of the table.
     Raises:
         UnknownName: A run does not exist.
         TableRefused: The archive does not prove what would be printed: runs of a row that differ in more
@@ -79,6 +85,7 @@ def seed_table(
             ),
         ),
     )
+    files = [runs[run_id].files for row in spec.rows for run_id in row.runs]
     return Table(
         caption=spec.caption,
         label=spec.label,
@@ -87,7 +94,9 @@ def seed_table(
         stub_header="Bridge",
         columns=_COLUMNS,
         blocks=tuple(block for block in blocks if block.rows),
-        notes=tuple(Note("", text) for text in _notes(control, family)),
+        notes=tuple(
+            Note("", text) for text in (*_notes(control, family, files), *_waived_notes(spec, waived or {}))
+        ),
     )
 
 
@@ -279,10 +288,18 @@ def _interval(source: SeedScoreSource | ScoreSource) -> Interval:
     return Interval(source.interval_low, source.interval_high)
 
 
-def _notes(control: MeasuredRow, family: _Family) -> tuple[str, ...]:
+def _waived_notes(spec: SeedTableSpec, waived: Mapping[str, tuple[WaivedError, ...]]) -> Iterator[str]:
+    for row in spec.rows:
+        for run_id in row.runs:
+            yield from notes.waived_sentences(waived.get(run_id, ()), [row.label, run_id])
+
+
+def _notes(control: MeasuredRow, family: _Family, files: Sequence[Files]) -> tuple[str, ...]:
     evaluation = control.evaluations[0]
     return (
-        notes.seeds_sentence(control.seeds, n=len(control.outcomes[0].items), split=evaluation.split),
+        notes.seeds_sentence(
+            control.seeds, n=len(control.outcomes[0].items), split=evaluation.split, files=files
+        ),
         notes.seeds_interval_sentence(),
         notes.seeds_comparison_sentence(control.label, tuple(family)),
     )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runkit.archive.reading import read_manifests
+from runkit.archive.opening import DOCUMENT_LIMIT_BYTES, read_regular
+from runkit.archive.reading import UnreadableManifest, read_manifests
 from runkit.archive.workspace import Workspace
 from runkit.audit.auditing import Verdict, audited
 from runkit.audit.document import Document
@@ -29,6 +30,8 @@ class AuditReport:
     """By document in the order of the call, then in the order of the text."""
     documents: tuple[Document, ...]
     num_runs: int
+    unreadable: tuple[UnreadableManifest, ...] = ()
+    """Manifests that nothing was compared with."""
 
     def count(self, verdict: str) -> int:
         """Return how many claims have *verdict*."""
@@ -45,14 +48,12 @@ def audit(workspace: Workspace, paths: Sequence[Path]) -> AuditReport:
 
     Raises:
         UsageError: There is no such document.
-        RecordInvalid: A manifest is no valid record, or a document is not UTF-8.
+        RecordInvalid: A document is not UTF-8.
     """
     folder = read_manifests(workspace)
-    if folder.unreadable:
-        raise RecordInvalid(folder.unreadable[0].message)
     documents = tuple(read_document(path) for path in paths)
     verdicts = tuple(verdict for document in documents for verdict in audited(document, folder.manifests))
-    return AuditReport(verdicts, documents, len(folder.manifests))
+    return AuditReport(verdicts, documents, len(folder.manifests), folder.unreadable)
 
 
 def read_document(path: Path) -> Document:
@@ -66,7 +67,7 @@ def read_document(path: Path) -> Document:
         kind = "a folder" if path.is_dir() else "no file"
         raise UsageError(f"{path} is {kind}; name the Markdown, LaTeX or text files to audit")
     try:
-        source = path.read_bytes().decode("utf-8-sig")
+        source = read_regular(path, limit=DOCUMENT_LIMIT_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecordInvalid(
             f"{path} is not UTF-8: byte {error.start} cannot be decoded; save it as UTF-8"

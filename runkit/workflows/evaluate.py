@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from runkit.archive.running import found_run, only_writer
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
+from runkit.engine.arithmetic import settle
 from runkit.engine.recorded import read_recorded
 from runkit.errors import StorageFailed, UsageError
 from runkit.stats.noise import NoiseFloor, noise_floor
@@ -106,6 +107,7 @@ def evaluate(workspace: Workspace, request: EvalRequest, *, note: Callable[[str]
         raise UsageError(f"--repeats is {request.repeats}; expected at least 1")
     run_dir = found_run(workspace, request.run, in_archive=True)
     recorded = read_recorded(run_dir)
+    settle(recorded.config.compute.arithmetic)
     try:
         from runkit.engine.reevaluate import evaluate_again
     except ModuleNotFoundError as error:

@@ -136,9 +136,12 @@ def picture(report: LineageReport, output: str) -> str:
         return drawn[output](graph)
     if output != "html":
         raise UsageError(f"a graph is drawn as mermaid, dot, svg or html, not as {output!r}")
-    return html(
-        graph, [(f"{one.rule} {one.severity}, {one.run_id}:", one.message) for one in report.findings]
-    )
+    return html(graph, [(f"{one.rule} {one.severity}, {one.run_id}:", _told(one)) for one in report.findings])
+
+
+def _told(finding: Finding) -> str:
+    waived = "" if finding.waived_because is None else f" (waived because {finding.waived_because})"
+    return f"{finding.message}{waived}"
 
 
 def _graph(report: LineageReport) -> Graph:

@@ -11,20 +11,32 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from runkit.archive.hashing import file_digest
+from runkit.archive.opening import OUTCOMES_LIMIT_BYTES
 from runkit.archive.packing import (
     PackReader,
     add_run,
     artifact_name,
     compressed,
+    default_limit,
     manifest_name,
     opened_pack,
     outcomes_name,
 )
-from runkit.archive.reading import read_manifest, run_ids
-from runkit.archive.receiving import OpenArtifact, SealedRun, check_artifacts, receive, sealed_run
+from runkit.archive.reading import UnreadableManifest, chosen_manifests, read_manifest, run_ids
+from runkit.archive.receiving import (
+    OpenArtifact,
+    SealedRun,
+    check_artifacts,
+    check_space,
+    receive,
+    sealed_run,
+)
+from runkit.archive.scanning import suspected_secrets
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import TEMPORARY_SUFFIX, sync_folder
+from runkit.checks.gather import unaccepted_secrets
 from runkit.errors import AlreadyExists, RunUnreadable, StorageFailed, UsageError
+from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
 
 
@@ -42,6 +54,10 @@ class PackReport:
     """Their size before compression."""
     num_references: int
     """Files by reference, which are not in it."""
+    secrets: tuple[Finding, ...] = ()
+    """What looks secret in the kept files, and nobody accepted."""
+    unreadable: tuple[UnreadableManifest, ...] = ()
+    """Manifests that are no valid records; their runs are not in it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,8 @@ def pack(workspace: Workspace, chosen: Sequence[str], *, to: Path) -> PackReport
         AlreadyExists: *to* exists with other bytes.
         StorageFailed: The disk refused; *to* does not exist.
     """
-    manifests = [read_manifest(workspace, run_id) for run_id in sorted(set(chosen) or run_ids(workspace))]
+    folder = chosen_manifests(workspace, chosen)
+    manifests = folder.manifests
     if not manifests:
         raise UsageError("there is no preserved run to pack; `runkit preserve RUN` takes one in")
     temporary = to.with_name(f".{to.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
@@ -86,21 +103,31 @@ def pack(workspace: Workspace, chosen: Sequence[str], *, to: Path) -> PackReport
         num_files=num_files,
         num_bytes=num_bytes,
         num_references=len(artifacts) - num_files,
+        secrets=tuple(
+            one
+            for manifest in manifests
+            for one in unaccepted_secrets(manifest, suspected_secrets(workspace, manifest))
+        ),
+        unreadable=folder.unreadable,
     )
 
 
-def unpack(workspace: Workspace, path: Path) -> UnpackReport:
+def unpack(workspace: Workspace, path: Path, *, max_bytes: int | None = None) -> UnpackReport:
     """Take the runs of the pack at *path* into the archive.
 
     The pack is read twice: nothing of it is taken in before all of it was found to be whole.
 
+    Args:
+        max_bytes: How much it may hold; None: 1 GiB, or 1,000 times the size of the pack.
     Raises:
         RunUnreadable: It is no pack, is torn, or holds a byte that was not sealed.
         AlreadyExists: The archive has a run of that name with another seal.
     """
-    offered = _checked(path)
+    limit = _limit(path, max_bytes)
+    offered = _checked(path, limit=limit)
     already = [run.manifest.run_id for run in offered if _is_here(workspace, run.manifest)]
-    with opened_pack(path) as reader:
+    check_space(workspace, sum(run.num_bytes for run in offered if run.manifest.run_id not in already))
+    with opened_pack(path, limit=limit) as reader:
         for _run in offered:
             run = _next_run(reader, path)
             if run.manifest.run_id in already:
@@ -111,13 +138,13 @@ def unpack(workspace: Workspace, path: Path) -> UnpackReport:
     return UnpackReport(taken, tuple(already))
 
 
-def verify_pack(path: Path) -> tuple[int, int, int]:
+def verify_pack(path: Path, *, max_bytes: int | None = None) -> tuple[int, int, int]:
     """Read every byte of the pack at *path*; return how many runs, files and bytes it holds.
 
     Raises:
         RunUnreadable: A byte is not what was sealed.
     """
-    runs = _checked(path)
+    runs = _checked(path, limit=_limit(path, max_bytes))
     num_files = sum(artifact.is_here for run in runs for artifact in run.manifest.sealed.artifacts)
     return len(runs), num_files, sum(run.num_bytes for run in runs)
 
@@ -161,9 +188,16 @@ def _name(temporary: Path, to: Path) -> None:
     sync_folder(to.absolute().parent)
 
 
-def _checked(path: Path) -> list[_CheckedRun]:
+def _limit(path: Path, max_bytes: int | None) -> int:
+    try:
+        return max_bytes if max_bytes is not None else default_limit(path)
+    except OSError as error:
+        raise RunUnreadable(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _checked(path: Path, *, limit: int | None = None) -> list[_CheckedRun]:
     runs = []
-    with opened_pack(path) as reader:
+    with opened_pack(path, limit=limit) as reader:
         while reader.next_name is not None:
             run = _next_run(reader, path)
             num_bytes = check_artifacts(run, _opener(reader, run.manifest))
@@ -179,7 +213,9 @@ def _next_run(reader: PackReader, path: Path) -> SealedRun:
     run_id = name.removeprefix("manifests/").removesuffix(".json")
     text = reader.read(manifest_name(run_id))
     run = sealed_run(
-        text, origin=f"{name} in {path}", read_outcomes=lambda: reader.read(outcomes_name(run_id))
+        text,
+        origin=f"{name} in {path}",
+        read_outcomes=lambda: reader.read(outcomes_name(run_id), limit=OUTCOMES_LIMIT_BYTES),
     )
     if run.manifest.run_id != run_id:
         raise RunUnreadable(
@@ -189,7 +225,11 @@ def _next_run(reader: PackReader, path: Path) -> SealedRun:
 
 
 def _opener(reader: PackReader, manifest: Manifest) -> OpenArtifact:
-    return lambda artifact: reader.opened(artifact_name(manifest.run_id, artifact))
+    # What the whole run holds is known from here on, before the first of its bytes is unpacked.
+    reader.expect(sum(one.size_bytes for one in manifest.sealed.artifacts if one.is_here))
+    return lambda artifact: reader.opened(
+        artifact_name(manifest.run_id, artifact), size_bytes=artifact.size_bytes
+    )
 
 
 def _is_here(workspace: Workspace, manifest: Manifest) -> bool:

@@ -4,25 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from runkit.archive.capture import now
 from runkit.archive.code import CODE_FOLDER
+from runkit.archive.locking import Tell, say_nothing
 from runkit.archive.naming import RunName, as_text, name_for, refuse_unsafe
+from runkit.archive.opening import SPECIFICATION_LIMIT_BYTES, read_regular
 from runkit.archive.outcomes_file import outcomes_to_parquet
-from runkit.archive.reading import read_manifest, run_ids
-from runkit.archive.store import StagedFile, claimed, finish_staging, publish, staging
+from runkit.archive.reading import read_manifest, read_manifests, run_ids
+from runkit.archive.scanning import suspected_secrets
+from runkit.archive.store import (
+    StagedFile,
+    changing_in_archive,
+    claimed,
+    finish_staging,
+    publish,
+    staging,
+)
 from runkit.archive.taking import Storage, TakenRun, completed_by_links, take
 from runkit.archive.watching import listing_of
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
+from runkit.checks.gather import unaccepted_secrets
+from runkit.checks.waivers import (
+    Binding,
+    WaiverChoice,
+    assert_can_be_waived,
+    bound,
+    is_bound,
+    with_waived,
+    without,
+)
 from runkit.errors import RecordInvalid, RunUnreadable, UnknownName, UsageError
 from runkit.ingest.ingested import IngestedRun
 from runkit.ingest.readers import ingest, reader_for
 from runkit.records.capture import HEARTBEAT_FILE
+from runkit.records.finding import Finding
 from runkit.records.manifest import (
     Artifact,
     GrowingFile,
@@ -36,9 +57,11 @@ from runkit.records.manifest import (
     RunFacts,
     SealedFacts,
     Snapshot,
-    StatusFact,
     Waiver,
+    status_of_snapshot,
 )
+from runkit.render.escaping import one_line, unwanted_in_notes
+from runkit.secrets.text import secrets_in
 
 
 @dataclass(frozen=True)
@@ -81,6 +104,8 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
         run_id = name_for(workspace, original_name).run_id
     refuse_unsafe(workspace, run_id)
     notes = _notes_from(request.notes_file) if request.notes_file else None
+    if notes is not None:
+        _refuse_secrets(Notes(), notes)
     with claimed(workspace, run_id), staging(workspace) as folder:
         reader_for(request.run, directory_name=original_name, name=request.reader)
         taken = take(
@@ -93,7 +118,7 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
         run = _ingested(request, taken, folder, run_id, original_name)
         parquet, num_rows = outcomes_to_parquet(run.outcomes) if run.outcomes else (None, 0)
         facts = _sealed(
-            request, run.facts, taken, _outcomes_reference(run_id, parquet, num_rows), original_name
+            request, run.facts, taken, original_name, _outcomes_reference(run_id, parquet, num_rows)
         )
         manifest = Manifest.sealing(facts, _with_relation(notes or run.notes, request, run, workspace))
         files = [file for file in taken.files if taken.storage[file.path] != "reference"]
@@ -102,6 +127,11 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
         text = manifest.to_json()
         publish(workspace, run_id, folder if files else None, outcomes=parquet, manifest=text, new=new)
     return manifest
+
+
+def kept_secrets(workspace: Workspace, manifest: Manifest) -> tuple[Finding, ...]:
+    """Return what looks secret in the files that were kept of a run, and nobody accepted."""
+    return unaccepted_secrets(manifest, suspected_secrets(workspace, manifest))
 
 
 def _ingested(
@@ -117,12 +147,35 @@ def _ingested(
     return run
 
 
-def note(workspace: Workspace, run_id: str, *, change: Callable[[Notes], Notes]) -> Manifest:
-    """Replace the notes of a preserved run by what *change* makes of them; sealed facts stay as they are."""
-    manifest = read_manifest(workspace, run_id)
-    changed = manifest.model_copy(update={"notes": change(manifest.notes)})
-    write_atomically(workspace.manifest_path(run_id), changed.to_json())
+def note(
+    workspace: Workspace, run_id: str, *, change: Callable[[Notes], Notes], tell: Tell = say_nothing
+) -> Manifest:
+    """Replace the notes of a preserved run by what *change* makes of them; sealed facts stay as they are.
+
+    Of several that note at once, each changes what the one before it left.
+
+    Args:
+        tell: Is told who is waited for, once that takes long, and what is not protected.
+    """
+    read_manifest(workspace, run_id)  # a name that is no run's makes no lock
+    path = workspace.manifest_path(run_id)
+    with changing_in_archive(workspace, path, tell=tell):
+        manifest = read_manifest(workspace, run_id)
+        changed = manifest.model_copy(update={"notes": change(manifest.notes)})
+        _refuse_secrets(manifest.notes, changed.notes)
+        if changed != manifest:
+            write_atomically(path, changed.to_json())
     return changed
+
+
+def _refuse_secrets(before: Notes, after: Notes) -> None:
+    found = secrets_in(after.to_json(), is_code=True)
+    if found and after != before:
+        raise UsageError(
+            f"the notes hold what looks like a secret ({found[0].kind}), and notes are published; nothing "
+            f"was "
+            "noted, say it without"
+        )
 
 
 def changed_notes(
@@ -131,16 +184,16 @@ def changed_notes(
     source: Path | None,
     ablates: str | None,
     factors: Sequence[str],
-    waive: tuple[str, str] | None,
     relate: str | None = None,
     root_cause: RootCause | None = None,
 ) -> Notes:
-    """Return *notes* with the keys of a TOML file replaced, a relation or cause named, a finding waived.
+    """Return *notes* with the keys of a TOML file replaced, a relation or a cause named.
 
     Args:
         ablates: The run's control; the same as *relate* with ``ablates:``.
         relate: ``KIND:RUN_ID``.
     """
+    before = notes
     if source is not None:
         given = _notes_from(source)
         notes = notes.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})
@@ -148,12 +201,106 @@ def changed_notes(
         notes = _related(notes, Relation(kind="ablates", run_id=ablates, factors=tuple(factors)))
     if relate is not None:
         notes = _related(notes, _relation(relate, factors))
-    if waive is not None:
-        waiver = Waiver.from_mapping({"rule": waive[0], "reason": waive[1]}, origin="--waive")
-        notes = notes.model_copy(update={"waivers": (*notes.waivers, waiver)})
     if root_cause is not None:
         notes = notes.model_copy(update={"root_cause": root_cause})
+    return plainly_written(notes, before)
+
+
+def plainly_written(notes: Notes, before: Notes) -> Notes:
+    """Return *notes*, in which nothing that *before* lacks moves a cursor, colours or turns letters round.
+
+    Raises:
+        UsageError: A text of them does.
+    """
+    known = set(_texts_of(before.model_dump(mode="json")))
+    for text in _texts_of(notes.model_dump(mode="json")):
+        if text not in known and (found := unwanted_in_notes(text)) is not None:
+            raise UsageError(
+                f"the note {one_line(text[:60])!r} holds the control character {found}; write it without"
+            )
     return notes
+
+
+def waive(
+    workspace: Workspace,
+    run_id: str,
+    choice: WaiverChoice,
+    findings: Sequence[Finding],
+    *,
+    tell: Tell = say_nothing,
+) -> tuple[Waiver, ...]:
+    """Note that a person accepts what *choice* means of *findings*, and return the waivers that are new.
+
+    Args:
+        findings: All that is found in the run now, waivers applied.
+    Raises:
+        UsageError: It means none of them, or not one, or what cannot be waived.
+    """
+    return _rebound(
+        workspace, run_id, lambda waivers: with_waived(waivers, findings, choice, run_id=run_id), tell
+    ).new
+
+
+def unwaive(
+    workspace: Workspace,
+    run_id: str,
+    rule: str,
+    *,
+    at: str | None,
+    is_every: bool = False,
+    tell: Tell = say_nothing,
+) -> None:
+    """Remove waivers of *rule* from the notes of a run; arguments and errors as of ``checks.waivers``."""
+
+    def change(waivers: tuple[Waiver, ...]) -> Binding:
+        return Binding(without(waivers, rule, at, is_every=is_every, run_id=run_id), ())
+
+    _rebound(workspace, run_id, change, tell)
+
+
+def migrate_waivers(
+    workspace: Workspace, run_id: str, findings: Sequence[Finding], *, tell: Tell = say_nothing
+) -> Binding:
+    """Bind the waivers of a run that name no finding, each to the one that fits; tell of the others.
+
+    Args:
+        findings: All that is found in the run now, waivers applied.
+    """
+    return _rebound(workspace, run_id, lambda waivers: bound(waivers, findings, run_id=run_id), tell)
+
+
+def runs_to_migrate(workspace: Workspace, run_id: str | None = None) -> tuple[str, ...]:
+    """Return which of all runs, or whether the one named, have a waiver that names no finding."""
+    manifests = read_manifests(workspace).manifests if run_id is None else (read_manifest(workspace, run_id),)
+    return tuple(
+        manifest.run_id
+        for manifest in manifests
+        if not all(is_bound(waiver) for waiver in manifest.notes.waivers)
+    )
+
+
+def _rebound(
+    workspace: Workspace, run_id: str, change: Callable[[tuple[Waiver, ...]], Binding], tell: Tell
+) -> Binding:
+    made: list[Binding] = []
+
+    def changed(notes: Notes) -> Notes:
+        made.append(change(notes.waivers))
+        return notes.model_copy(update={"waivers": made[-1].waivers})
+
+    note(workspace, run_id, change=changed, tell=tell)
+    return made[-1]
+
+
+def _texts_of(document: Any) -> Iterator[str]:
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, dict):
+        for value in document.values():
+            yield from _texts_of(value)
+    elif isinstance(document, (list, tuple)):
+        for value in document:
+            yield from _texts_of(value)
 
 
 def _relation(text: str, factors: Sequence[str]) -> Relation:
@@ -203,8 +350,8 @@ def _sealed(
     request: PreserveRequest,
     facts: RunFacts,
     taken: TakenRun,
-    outcomes: OutcomesReference | None,
     original_name: str,
+    outcomes: OutcomesReference | None,
 ) -> SealedFacts:
     has_references = "reference" in taken.storage.values()
     left_out = tuple(
@@ -214,7 +361,7 @@ def _sealed(
     said = dict(facts) | {"missing_artifacts": facts.missing_artifacts + left_out}
     snapshot = _snapshot(taken)
     if snapshot is not None:
-        said["status"] = _still_going(facts.status)
+        said["status"] = status_of_snapshot(facts.status)
     return SealedFacts(
         **said,
         artifacts=tuple(_artifact(file, taken.storage[file.path]) for file in taken.files),
@@ -233,13 +380,6 @@ def _snapshot(taken: TakenRun) -> Snapshot | None:
         for cut in taken.being_written
     )
     return Snapshot(taken_at=now(), growing=growing)
-
-
-def _still_going(status: StatusFact) -> StatusFact:
-    """Return *status* with the reason that its log ends where it does: nobody cut it off but us."""
-    if status.value != "truncated":
-        return status
-    return status.model_copy(update={"reason": "a snapshot of a run that was still being written"})
 
 
 def _artifact(file: StagedFile, storage: Storage) -> Artifact:
@@ -279,13 +419,18 @@ def role_of(path: str) -> str:
 
 def _notes_from(path: Path) -> Notes:
     try:
-        mapping: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = read_regular(path, limit=SPECIFICATION_LIMIT_BYTES).decode("utf-8")
+        mapping: dict[str, Any] = tomllib.loads(text)
+    except RecursionError as error:
+        raise RecordInvalid(f"{path} is not valid TOML: it is nested too deeply") from error
+    except ValueError as error:  # no TOML, no UTF-8, or a number with thousands of digits
         raise RecordInvalid(f"{path} is not valid TOML: {error}") from error
     for key in mapping:
         if key not in Notes.model_fields:
             raise UnknownName.among(f"note in {path} called", key, Notes.model_fields)
-    return Notes.from_mapping(mapping, origin=str(path))
+    notes = plainly_written(Notes.from_mapping(mapping, origin=str(path)), Notes())
+    assert_can_be_waived(notes.waivers, origin=str(path))
+    return notes
 
 
 def _with_relation(notes: Notes, request: PreserveRequest, run: IngestedRun, workspace: Workspace) -> Notes:

@@ -1,16 +1,23 @@
 """The verb ``readme``: the generated part of ``preserved_runs/README.md``, between two markers.
 
-It is a function of ``manifests/`` alone, so it is the same on a machine that lacks the preserved files;
-what is wrong with those is for ``validate`` to say.
+It is a function of the archive: of manifests, outcomes, and the kept files, which are read again. A run whose
+files say something else than its manifest is not printed. What was not looked at is said on the page.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from runkit.archive.kept_files import kept_run
+from runkit.archive.locking import Tell, say_nothing
+from runkit.archive.observing import observe_runs
 from runkit.archive.reading import read_manifests, read_outcomes
+from runkit.archive.rereading_cache import RereadingCache
+from runkit.archive.store import changing_in_archive
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
 from runkit.checks.catalogue import found
@@ -18,10 +25,12 @@ from runkit.checks.gather import gather
 from runkit.checks.replication import replicate_groups
 from runkit.checks.view import ArchiveView
 from runkit.errors import RecordInvalid, RunUnreadable
+from runkit.ingest.rereading import read_again
 from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
 from runkit.records.outcomes import RunOutcomes
-from runkit.render.readme import readme_block
+from runkit.records.rereading import Rereading
+from runkit.render.readme import LookedAt, readme_block
 
 _BEGIN = re.compile(r"^<!-- runkit:begin runs(?: sha256:(?P<digest>[0-9a-f]{64}))? -->$", re.MULTILINE)
 _END = re.compile(r"^<!-- runkit:end -->$", re.MULTILINE)
@@ -38,6 +47,7 @@ def render_readme(workspace: Workspace) -> str:
 
     Raises:
         RecordInvalid: A manifest cannot be read, or the markers are not one begin followed by one end.
+        RunUnreadable: The kept files of a run contradict its manifest.
     """
     block = _block(workspace)
     digest = hashlib.sha256(block.encode()).hexdigest()
@@ -46,16 +56,20 @@ def render_readme(workspace: Workspace) -> str:
     return f"{before}{marked}{after}"
 
 
-def write_readme(workspace: Workspace) -> Path:
+def write_readme(workspace: Workspace, *, tell: Tell = say_nothing) -> Path:
     """Write the README and return its path.
+
+    Of two processes that write it at once, the second one reads what people wrote and what the archive gives
+    when the first one is done.
 
     Raises:
         OutsideWorkspace: ``preserved_runs`` is a link that leads out.
-        RecordInvalid: As in :func:`render_readme`.
+        RecordInvalid, RunUnreadable: As in :func:`render_readme`.
     """
-    path, text = readme_path(workspace), render_readme(workspace)
+    path = readme_path(workspace)
     workspace.contained(path.parent).mkdir(exist_ok=True)
-    write_atomically(path, text)
+    with changing_in_archive(workspace, path, tell=tell):
+        write_atomically(path, render_readme(workspace))
     return path
 
 
@@ -86,11 +100,41 @@ def _block(workspace: Workspace) -> str:
     if folder.unreadable:
         raise RecordInvalid(folder.unreadable[0].message)
     outcomes = {run.run_id: _outcomes(workspace, run) for run in folder.manifests}
-    view = ArchiveView(manifests=folder.manifests, outcomes=outcomes)
+    seen = observe_runs(workspace, folder.manifests, references=None, jobs=os.cpu_count() or 1)
+    kept = [kept_run(workspace, run, one) for run, one in zip(folder.manifests, seen, strict=True)]
+    read = read_again(kept, cache=RereadingCache.of_user(workspace))
+    said = {run.run_id: found for run, found in zip(folder.manifests, read, strict=True)}
+    view = ArchiveView(
+        manifests=folder.manifests,
+        observations={one.run_id: one for one in seen},
+        outcomes=outcomes,
+        rereadings=said,
+    )
     findings: dict[str, list[Finding]] = {}
     for finding in gather(view):
+        if finding.rule == "RK110" and finding.severity == "error":
+            raise RunUnreadable(
+                f"run {finding.run_id} is not printed, because its kept files contradict it (RK110): "
+                f"{finding.message}; {finding.way_out}"
+            )
         findings.setdefault(finding.run_id, []).append(finding)
-    return readme_block(folder.manifests, findings, replicate_groups(folder.manifests))
+    looked_at = _looked_at(folder.manifests, said)
+    return readme_block(folder.manifests, findings, replicate_groups(folder.manifests), looked_at=looked_at)
+
+
+def _looked_at(manifests: Sequence[Manifest], said: Mapping[str, Rereading]) -> LookedAt:
+    is_kept = {run.run_id: all(one.is_here for one in run.sealed.artifacts) for run in manifests}
+    whole = {run_id for run_id, found in said.items() if found.facts and found.not_read_because is None}
+    reread = [run_id for run_id in said if is_kept[run_id] and run_id in whole]
+    return LookedAt(
+        num_reread=len(reread),
+        num_by_reference=sum(not kept for kept in is_kept.values()),
+        not_reread={
+            run_id: found.not_read_because or "nothing was read"
+            for run_id, found in said.items()
+            if is_kept[run_id] and run_id not in whole
+        },
+    )
 
 
 def _outcomes(workspace: Workspace, manifest: Manifest) -> RunOutcomes:

@@ -9,30 +9,37 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runkit.archive.hashing import file_digest
-from runkit.archive.observing import observe_run
+from runkit.archive.kept_files import ONLY_LOOKED_FOR, kept_run
+from runkit.archive.locking import Tell, changing, say_nothing
+from runkit.archive.observing import observe_runs
+from runkit.archive.opening import DOCUMENT_LIMIT_BYTES, SPECIFICATION_LIMIT_BYTES, read_regular
 from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
+from runkit.archive.rereading_cache import RereadingCache
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
-from runkit.checks.catalogue import found
+from runkit.checks.catalogue import found, rule
 from runkit.checks.comparison import effective_difference, is_noop
 from runkit.checks.gather import gather
 from runkit.checks.view import ArchiveView
+from runkit.checks.waivers import is_in_effect
 from runkit.errors import OutsideWorkspace, RecordInvalid, TableRefused, UnknownName, UsageError
+from runkit.ingest.rereading import read_again
 from runkit.records.cells import CellSidecar, Table
 from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
+from runkit.records.rereading import Rereading
 from runkit.records.seedspec import SeedTableSpec, is_seed_spec
 from runkit.records.tablespec import TableSpec
 from runkit.render.latex import latex_table, standalone_document
 from runkit.render.markdown import markdown_table
 from runkit.tables.ablation import ablation_table
 from runkit.tables.explaining import CellExplanation, explain
-from runkit.tables.guards import blocks_a_table
-from runkit.tables.measured import ArchivedRun
+from runkit.tables.guards import WaivedError, blocks_a_table
+from runkit.tables.measured import ArchivedRun, Files
 from runkit.tables.sidecar import sidecar
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -56,8 +63,8 @@ def table_names(workspace: Workspace) -> tuple[str, ...]:
 def render_table(workspace: Workspace, name: str) -> RenderedTable:
     """Return the table called *name* as the archive proves it now; nothing is written.
 
-    Sizes of preserved files are compared with the manifests and the outcomes are hashed; ``validate``
-    hashes the rest.
+    Of the runs that it prints, the kept files and the outcomes are hashed, and the kept logs and dumps are
+    read again: a row whose files say something else is refused.
 
     Raises:
         OutsideWorkspace: *name* would lead out of ``paper_tables/``.
@@ -65,7 +72,7 @@ def render_table(workspace: Workspace, name: str) -> RenderedTable:
         RecordInvalid: The specification is not valid.
         TableRefused: The archive does not prove what would be printed.
     """
-    spec_text = _spec_path(workspace, name).read_bytes()
+    spec_text = _read(_spec_path(workspace, name), SPECIFICATION_LIMIT_BYTES)
     text, origin = _decoded(spec_text, name), f"paper_tables/{name}.toml"
     if is_seed_spec(text, origin=origin):
         table = _seed_table(workspace, SeedTableSpec.parse_toml(text, origin=origin))
@@ -78,15 +85,24 @@ def render_table(workspace: Workspace, name: str) -> RenderedTable:
 
 def write_table(workspace: Workspace, name: str) -> tuple[Path, ...]:
     """Print the table called *name* and return the paths of its files; errors as in :func:`render_table`."""
-    return write_rendered(workspace, render_table(workspace, name))
+    return print_table(workspace, name)[1]
 
 
-def write_rendered(workspace: Workspace, rendered: RenderedTable) -> tuple[Path, ...]:
-    """Write the files of *rendered*, the sidecar last, and return their paths."""
-    paths = tuple(workspace.paper_tables / file for file in rendered.files)
-    for path in paths:
-        write_atomically(path, rendered.files[path.name])
-    return paths
+def print_table(
+    workspace: Workspace, name: str, *, tell: Tell = say_nothing
+) -> tuple[RenderedTable, tuple[Path, ...]]:
+    """Print the table called *name*; return it with the paths of its files, of which the sidecar is the last.
+
+    Of two processes that print it at once, the second one reads the archive when the first one is done, so
+    that its files belong together. Errors as in :func:`render_table`.
+    """
+    _spec_path(workspace, name)
+    with changing(workspace.paper_tables / name, tell=tell):
+        rendered = render_table(workspace, name)
+        paths = tuple(workspace.paper_tables / file for file in rendered.files)
+        for path in paths:
+            write_atomically(path, rendered.files[path.name])
+    return rendered, paths
 
 
 def check_tables(workspace: Workspace, names: tuple[str, ...] = ()) -> tuple[Finding, ...]:
@@ -96,7 +112,7 @@ def check_tables(workspace: Workspace, names: tuple[str, ...] = ()) -> tuple[Fin
         names: Tables to look at; none means all, and then files without a specification are found too.
     """
     chosen = names or table_names(workspace)
-    stale = [finding for name in chosen for finding in _stale_files(workspace, name)]
+    stale = [finding for name in chosen for finding in _stale_or_unreadable(workspace, name)]
     return tuple(stale) if names else (*stale, *_orphans(workspace))
 
 
@@ -146,6 +162,13 @@ def _spec_path(workspace: Workspace, name: str) -> Path:
     return workspace.contained(workspace.paper_tables / f"{name}.toml")
 
 
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        return read_regular(path, limit=limit)
+    except OSError as error:
+        raise RecordInvalid(f"paper_tables/{path.name} cannot be read: {error.strerror}") from error
+
+
 def _decoded(spec_text: bytes, name: str) -> str:
     try:
         return spec_text.decode("utf-8")
@@ -159,10 +182,13 @@ def _ablation_table(workspace: Workspace, spec: TableSpec) -> Table:
     folder = read_manifests(workspace)
     runs = _rows_of(workspace, [spec.control, *(row.run for row in spec.rows)], folder)
     replicates = _replicates(spec, runs)
-    findings = _findings(workspace, runs, folder)
+    runs, findings = _judged(workspace, runs, folder)
     blocking = _blocking(findings, runs, replicates)
     warnings = _open_warnings(findings, runs, folder)
-    return ablation_table(spec, runs, replicates=replicates, blocking=blocking, warnings=warnings)
+    return ablation_table(
+        spec, runs, replicates=replicates, blocking=blocking, warnings=warnings,
+        waived=_waived_errors(findings, runs),
+    )  # fmt: skip
 
 
 def _seed_table(workspace: Workspace, spec: SeedTableSpec) -> Table:
@@ -175,8 +201,9 @@ def _seed_table(workspace: Workspace, spec: SeedTableSpec) -> Table:
 
     folder = read_manifests(workspace)
     runs = _rows_of(workspace, [run for row in spec.rows for run in row.runs], folder)
-    blocking = _blocking(_findings(workspace, runs, folder), runs, frozenset())
-    return seed_table(spec, runs, changes=changes, blocking=blocking)
+    runs, findings = _judged(workspace, runs, folder)
+    blocking, waived = _blocking(findings, runs, frozenset()), _waived_errors(findings, runs)
+    return seed_table(spec, runs, changes=changes, blocking=blocking, waived=waived)
 
 
 def _rows_of(workspace: Workspace, asked: Sequence[str], folder: ManifestFolder) -> dict[str, ArchivedRun]:
@@ -212,19 +239,38 @@ def _replicates(spec: TableSpec, runs: Mapping[str, ArchivedRun]) -> frozenset[s
     )
 
 
-def _findings(
+def _judged(
     workspace: Workspace, runs: Mapping[str, ArchivedRun], folder: ManifestFolder
-) -> tuple[Finding, ...]:
+) -> tuple[dict[str, ArchivedRun], tuple[Finding, ...]]:
+    """Return *runs* with what became of their files, and what is found in them."""
+    manifests = [run.manifest for run in runs.values()]
+    seen = observe_runs(workspace, manifests, references=None, jobs=os.cpu_count() or 1)
+    kept = [kept_run(workspace, run, one) for run, one in zip(manifests, seen, strict=True)]
+    said = list(read_again(kept, cache=RereadingCache.of_user(workspace)))
     view = ArchiveView(
         manifests=folder.manifests,
-        observations={
-            run_id: observe_run(workspace, run.manifest, rehash=False, references=None)
-            for run_id, run in runs.items()
-        },
+        observations=dict(zip(runs, seen, strict=True)),
+        rereadings=dict(zip(runs, said, strict=True)),
         outcomes={run_id: run.outcomes for run_id, run in runs.items()},
         unreadable_ids=frozenset(Path(found.path).stem for found in folder.unreadable),
     )
-    return gather(view)
+    judged = {
+        run_id: replace(run, files=_files(run, found, one.is_readable))
+        for (run_id, run), found, one in zip(runs.items(), said, kept, strict=True)
+    }
+    return judged, gather(view)
+
+
+def _files(run: ArchivedRun, found: Rereading, is_readable: bool) -> Files:
+    if found.facts is None and found.trouble is None and is_readable:
+        raise TableRefused(
+            f"run {run.run_id}: its kept files cannot be read again, because {found.not_read_because}; "
+            "install what is missing, or leave the row out"
+        )
+    needed = [one for one in run.manifest.sealed.artifacts if one.role not in ONLY_LOOKED_FOR]
+    if not needed or not all(one.is_here for one in needed):
+        return "reference"
+    return "reread" if found.not_read_because is None else "lost"
 
 
 def _open_warnings(
@@ -242,6 +288,27 @@ def _open_warnings(
     return {run_id: tuple(sorted(found)) for run_id, found in codes.items()}
 
 
+def _waived_errors(
+    findings: Sequence[Finding], runs: Mapping[str, ArchivedRun]
+) -> dict[str, tuple[WaivedError, ...]]:
+    """Return the errors of each run that a person accepted, with those that are not looked for here."""
+    errors: dict[str, list[WaivedError]] = {run_id: [] for run_id in runs}
+    seen = {(one.run_id, one.rule, one.place, one.message) for one in findings}
+    stale = [one for one in findings if one.rule == "RK109"]
+    for one in findings:
+        if one.run_id in errors and one.severity == "error" and one.waived_because is not None:
+            errors[one.run_id].append(WaivedError(one.rule, one.place, one.message, one.waived_because))
+    for run_id, run in runs.items():
+        for waiver in run.manifest.notes.waivers:
+            if not is_in_effect(waiver) or rule(waiver.rule).severity != "error":
+                continue
+            place, message = waiver.place or "", waiver.message or ""
+            is_stale = any(one.run_id == run_id and f" at {place} and " in one.message for one in stale)
+            if (run_id, waiver.rule, place, message) not in seen and not is_stale:
+                errors[run_id].append(WaivedError(waiver.rule, place, message, waiver.reason))
+    return {run_id: tuple(found) for run_id, found in errors.items()}
+
+
 def _blocking(
     findings: Sequence[Finding], runs: Mapping[str, ArchivedRun], replicates: frozenset[str]
 ) -> dict[str, Finding]:
@@ -250,6 +317,14 @@ def _blocking(
         if finding.run_id in runs and blocks_a_table(finding, is_replicate=finding.run_id in replicates):
             blocking.setdefault(finding.run_id, finding)
     return blocking
+
+
+def _stale_or_unreadable(workspace: Workspace, name: str) -> list[Finding]:
+    """Return the findings of one table; a file that cannot be read does not hide the other tables."""
+    try:
+        return list(_stale_files(workspace, name))
+    except RecordInvalid as error:
+        return [found("RK603", "", f"paper_tables/{name}.toml", f"table {name} cannot be printed: {error}")]
 
 
 def _stale_files(workspace: Workspace, name: str) -> Iterator[Finding]:
@@ -261,7 +336,7 @@ def _stale_files(workspace: Workspace, name: str) -> Iterator[Finding]:
         if not path.is_file():
             yield found("RK603", "", place, f"{place} was never printed, or was removed")
             continue
-        content = path.read_bytes()
+        content = _read(path, DOCUMENT_LIMIT_BYTES)
         if content != expected.encode():
             was_printed = hashlib.sha256(content).hexdigest() == recorded.get(file)
             cause = "is stale" if was_printed else "is stale or was edited by hand"
@@ -291,7 +366,7 @@ def _around(line: str, other: str) -> str:
 
 def _recorded_digests(path: Path) -> Mapping[str, str]:
     try:
-        return CellSidecar.parse(path.read_bytes(), origin=path.name).files
+        return CellSidecar.parse(_read(path, DOCUMENT_LIMIT_BYTES), origin=path.name).files
     except (OSError, RecordInvalid):
         return {}
 

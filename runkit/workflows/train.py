@@ -25,6 +25,7 @@ from runkit.archive.running import found_run, only_writer
 from runkit.archive.workspace import Workspace, checked_run_id
 from runkit.archive.writing import write_atomically
 from runkit.engine import config as configuration
+from runkit.engine.arithmetic import settle
 from runkit.engine.launched import Launched, assert_shareable, launched
 from runkit.engine.recorded import RecordedConfig, assert_same, read_recorded, with_what_was_chosen
 from runkit.engine.reporter import Reporter, SilentReporter
@@ -131,7 +132,7 @@ def train(workspace: Workspace, request: TrainRequest, *, reporter: Reporter) ->
     resolved = resolve(request)
     config, place = resolved.config, _place(request)
     assert_can_share(config, processes=place.size)
-    engine = _engine()
+    engine = _engine(config)
     with engine.joined(place) as world:
         folder = world.from_main(lambda: _new_folder(workspace, resolved.run_id))
         try:
@@ -176,7 +177,7 @@ def resume(workspace: Workspace, run: str, request: TrainRequest, *, reporter: R
     place = _place(request)
     with ExitStack() as held:
         mine = _taken_up(workspace, run, request, held) if place.rank == 0 else None
-        engine = _engine()
+        engine = _engine(read_recorded(found_run(workspace, run, in_archive=False)).config)
         world = held.enter_context(engine.joined(place))
         taken_up = world.from_main(lambda: mine)
         assert taken_up is not None, "rank 0 took it up"
@@ -460,8 +461,9 @@ class _Engine(NamedTuple):
     gpu_of: Callable[[configuration.TrainConfig, Launched], str | None]
 
 
-def _engine() -> _Engine:
-    """Return the engine's entry points; only now is torch imported."""
+def _engine(config: configuration.TrainConfig) -> _Engine:
+    """Return the engine's entry points; only now is torch imported, to compute as *config* says."""
+    settle(config.compute.arithmetic)
     try:
         from runkit.engine.preparation import gpu_of
         from runkit.engine.train_run import resume, train

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runkit.archive.kept_files import kept_run
 from runkit.archive.observing import observe_run
 from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
 from runkit.archive.reading import run_ids as preserved_ids
+from runkit.archive.rereading_cache import RereadingCache
+from runkit.archive.scanning import suspected_secrets
 from runkit.archive.sealed_files import sealed_text
 from runkit.archive.workspace import Workspace
 from runkit.checks.catalogue import RULES, Rule, found
@@ -17,17 +20,20 @@ from runkit.checks.checkpoints import compared_labels
 from runkit.checks.gather import FOR_ALL_RUNS, FOR_ONE_RUN, NEED_TEXTS, concluded, unwaived
 from runkit.checks.integrity import NamedManifests, rightly_named, unreadable_manifest
 from runkit.checks.view import ArchiveView
+from runkit.checks.waivers import not_looked_at
 from runkit.errors import RunUnreadable, UnknownName
 from runkit.ingest.generations import read_generations
+from runkit.ingest.rereading import read_again
 from runkit.ingest.summary import is_known_summary
 from runkit.records.finding import Finding
 from runkit.records.generation import Generation
 from runkit.records.manifest import Manifest
 from runkit.records.observation import RunObservation
 from runkit.records.outcomes import RunOutcomes
+from runkit.records.rereading import Rereading
 from runkit.records.run_texts import RunTexts
 
-_NEEDS_BYTES = frozenset({"RK102", "RK201", "RK206", "RK505"}) | NEED_TEXTS
+_NEEDS_BYTES = frozenset({"RK102", "RK110", "RK201", "RK206", "RK505"}) | NEED_TEXTS
 """Rules that are not judged in full while bytes are not hashed."""
 
 
@@ -47,6 +53,10 @@ class ValidationReport:
     """Artifacts by reference that were not at hand."""
     rehashed: bool
     """Whether bytes were read at all; without it only sizes were compared and no score was recomputed."""
+    num_reread: int = 0
+    """Runs whose kept files were all read again, and compared with the sealed facts."""
+    not_reread: Mapping[str, str] = field(default_factory=dict)
+    """Run id to why nothing, or not everything, of it was read again."""
     run_ids: tuple[str, ...] = ()
     """The runs that were looked at, sorted."""
     rules: tuple[Rule, ...] = ()
@@ -61,18 +71,29 @@ class _Look:
 
     findings: list[Finding]
     observation: RunObservation
+    rereading: Rereading | None
+    unseen: frozenset[str]
+    """Artifacts that were not at hand."""
 
 
 def validate(
-    workspace: Workspace, run_ids: Sequence[str] = (), *, rehash: bool = True, references: Path | None = None
+    workspace: Workspace,
+    run_ids: Sequence[str] = (),
+    *,
+    rehash: bool = True,
+    references: Path | None = None,
+    jobs: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> ValidationReport:
     """Return what is wrong with the runs *run_ids*, or with all when none is named.
 
     What compares runs looks at the whole archive, so that a run's findings do not depend on the choice.
 
     Args:
-        rehash: Read every byte and recompute every score.
+        rehash: Read every byte, read every log and dump again, and recompute every score.
         references: Folder that holds the run directories of artifacts kept by reference.
+        jobs: Runs that are read again at once; None: one a core.
+        progress: Is given how many runs were read again, and of how many.
     Raises:
         UnknownName: *run_ids* names a run that has no manifest.
     """
@@ -80,10 +101,18 @@ def validate(
     wanted = _wanted(files, run_ids)
     folder = read_manifests(workspace)
     named = _named(folder, files)
+    chosen = [manifest for manifest in named.manifests if manifest.run_id in wanted]
+    seen = [observe_run(workspace, one, rehash=rehash, references=references) for one in chosen]
+    said: Iterable[Rereading | None] = [None] * len(chosen)
+    if rehash:
+        kept = [
+            kept_run(workspace, manifest, observation, references=references)
+            for manifest, observation in zip(chosen, seen, strict=True)
+        ]
+        said = read_again(kept, cache=RereadingCache.of_user(workspace), jobs=jobs, progress=progress)
     looks = [
-        _look_at(workspace, manifest, rehash=rehash, references=references)
-        for manifest in named.manifests
-        if manifest.run_id in wanted
+        _look_at(workspace, manifest, observation, rereading, references=references)
+        for manifest, observation, rereading in zip(chosen, seen, said, strict=True)
     ]
     findings = [unreadable_manifest(bad.path, bad.message) for bad in folder.unreadable]
     findings += [*named.findings, *unwaived(ArchiveView(named.manifests), FOR_ALL_RUNS)]
@@ -94,24 +123,35 @@ def validate(
     return ValidationReport(
         findings=concluded(
             findings,
-            [manifest for manifest in named.manifests if manifest.run_id in wanted],
+            chosen,
             judged=judged,
+            unseen={look.observation.run_id: look.unseen for look in looks},
         ),
         num_runs=len(wanted),
         num_artifacts=sum(_num_seen(look.observation, hashed=False) for look in looks),
         num_artifacts_rehashed=sum(_num_seen(look.observation, hashed=True) for look in looks),
         num_not_checked=sum(look.observation.num_not_checked for look in looks),
         rehashed=rehash,
+        num_reread=sum(_is_reread(look) for look in looks),
+        not_reread={
+            look.observation.run_id: look.rereading.not_read_because
+            for look in looks
+            if look.rereading is not None and look.rereading.not_read_because is not None
+        },
         run_ids=tuple(sorted(wanted)),
         rules=tuple(rule for rule in RULES if rule.code in judged),
         kept_paths={
             manifest.run_id: frozenset(
                 one.path for one in manifest.sealed.artifacts if one.storage != "reference"
             )
-            for manifest in named.manifests
-            if manifest.run_id in wanted
+            for manifest in chosen
         },
     )
+
+
+def _is_reread(look: _Look) -> bool:
+    found = look.rereading
+    return found is not None and found.facts is not None and found.not_read_because is None
 
 
 def _wanted(files: Sequence[str], chosen: Sequence[str]) -> frozenset[str]:
@@ -127,8 +167,15 @@ def _named(folder: ManifestFolder, files: Sequence[str]) -> NamedManifests:
     return rightly_named(folder.manifests, [name for name in files if name not in unreadable])
 
 
-def _look_at(workspace: Workspace, manifest: Manifest, *, rehash: bool, references: Path | None) -> _Look:
-    observation = observe_run(workspace, manifest, rehash=rehash, references=references)
+def _look_at(
+    workspace: Workspace,
+    manifest: Manifest,
+    observation: RunObservation,
+    rereading: Rereading | None,
+    *,
+    references: Path | None,
+) -> _Look:
+    rehash = observation.rehashed
     observations = {manifest.run_id: observation}
     outcomes: dict[str, RunOutcomes] = {}
     unreadable = []
@@ -138,9 +185,11 @@ def _look_at(workspace: Workspace, manifest: Manifest, *, rehash: bool, referenc
         except RunUnreadable as error:
             unreadable = [_unreadable_outcomes(manifest, observation, error)]
     texts = {manifest.run_id: _texts(workspace, manifest, observation, references)} if rehash else {}
-    view = ArchiveView((manifest,), observations, outcomes, texts)
+    rereadings = {manifest.run_id: rereading} if rereading is not None else {}
+    view = ArchiveView((manifest,), observations, outcomes, texts, rereadings)
     findings = unwaived(view, FOR_ONE_RUN)
-    return _Look(findings + [one for one in unreadable if not _says_changed(findings, one)], observation)
+    findings += [one for one in unreadable if not _says_changed(findings, one)]
+    return _Look(findings, observation, rereading, not_looked_at(manifest, observation))
 
 
 def _texts(
@@ -166,7 +215,7 @@ def _texts(
         written = read_generations(text).get(SYSTEM) if text is not None else None
         if written:
             generations[evaluation.label] = written
-    return RunTexts(generations, tuple(unknown))
+    return RunTexts(generations, tuple(unknown), suspected_secrets(workspace, manifest))
 
 
 def _unreadable_outcomes(manifest: Manifest, observation: RunObservation, error: RunUnreadable) -> Finding:

@@ -1,4 +1,4 @@
-"""``verify``: does every preserved byte still hash to what was sealed? Judges nothing else."""
+"""``verify``: does each preserved byte hash to what was sealed, and the archive to what was expected?"""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from runkit.archive.observing import observe_runs
 from runkit.archive.reading import read_manifests
 from runkit.archive.reading import run_ids as preserved_ids
 from runkit.archive.workspace import Workspace
+from runkit.checks.anchor import anchor_findings, digest_in
 from runkit.checks.integrity import disk_findings, rightly_named, sealed_findings, unreadable_manifest
-from runkit.errors import UnknownName
+from runkit.errors import UnknownName, UsageError
 from runkit.records.finding import Finding
 from runkit.records.observation import FileObservation, RunObservation
 
@@ -38,6 +39,7 @@ def verify(
     run_ids: Sequence[str] = (),
     *,
     references: Path | None = None,
+    expected: str | None = None,
     jobs: int | None = None,
 ) -> VerifyReport:
     """Hash every file of the runs *run_ids*, or of all, and compare.
@@ -46,10 +48,18 @@ def verify(
 
     Args:
         references: Folder that holds the run directories of artifacts kept by reference.
+        expected: Digest that ``seal`` printed for these runs.
         jobs: Files that are hashed at once; None: one a core.
     Raises:
+        UsageError: *expected* is no digest.
         UnknownName: *run_ids* names a run that has no manifest.
     """
+    anchor = digest_in(expected) if expected is not None else None
+    if expected is not None and anchor is None:
+        raise UsageError(
+            f"--expect {expected!r} is no digest: expected sha256: and 64 hexadecimal digits, as "
+            "`runkit seal` prints them"
+        )
     files = preserved_ids(workspace)
     for run_id in run_ids:
         if run_id not in files:
@@ -66,10 +76,17 @@ def verify(
     )
     for manifest, observation in zip(chosen, seen, strict=True):
         findings += [*sealed_findings(manifest), *disk_findings(manifest, observation)]
+    if anchor is not None:
+        lost = sorted(wanted - {manifest.run_id for manifest in chosen})
+        findings += anchor_findings(chosen, anchor, unreadable=lost)
     return VerifyReport(
         findings=tuple(
             sorted(
-                (one for one in findings if one.rule in _OF_BYTES and one.run_id in wanted),
+                (
+                    one
+                    for one in findings
+                    if one.rule in _OF_BYTES and (not one.run_id or one.run_id in wanted)
+                ),
                 key=lambda one: (one.run_id, one.place, one.rule),
             )
         ),

@@ -13,6 +13,7 @@ missed.
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ import pyarrow.parquet  # noqa: F401  # once here, not again in every fork
 from runkit.archive.collecting import leftovers
 from runkit.archive.workspace import Workspace
 from runkit.errors import AlreadyExists, RunkitError
+from runkit.ingest.readers import ingest
 from runkit.workflows.gc import collect
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.verify import verify
@@ -223,6 +225,9 @@ def try_all(template: Path, request: dict[str, Any]) -> dict[str, Any]:
     """Inject every fault at every call of one ``preserve``; return counts and the promises that broke."""
     rehearsal = Fault(at=None)
     scene = _fresh(template, request)
+    # All readers are imported and all schemas built here, once, and not again in each of the forks.
+    ingest(scene.run, run_id=scene.run_id, directory_name=scene.run.name)
+    gc.freeze()
     _status, said, names = forked(scene.preserve, rehearsal)
     assert names, said
     expected = set(files_below(scene.workspace.root))

@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from runkit.workflows.remote import pull, push, verify_remote
 from runkit.workflows.verify import verify
 from tests.archive.test_packing import contents
 from tests.archive.test_store_promises import HOSTILE_NAMES, damage
+from tests.processes import PATIENCE_SECONDS, until
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +37,19 @@ def s3_server() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            assert server.poll() is None, "the S3 server ended"
-            assert time.monotonic() < deadline, "the S3 server does not start"
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.2)
+        until(lambda: _is_open(port), of=server)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(PATIENCE_SECONDS)
+
+
+def _is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture(params=["s3", "file", "memory"])
@@ -155,6 +155,25 @@ def test_another_seal_is_refused_and_other_notes_are_kept_until_told(
         push(other, url, replace_notes=True)
     with pytest.raises(AlreadyExists, match="with another seal"):
         pull(other, url)
+
+
+def test_what_another_process_sends_meanwhile_is_not_written_over(
+    workspace: Workspace, other: Workspace, cluster_run: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preserve(workspace, PreserveRequest(cluster_run, run_id="mine"))
+    send = RemoteArchive.put_object
+    (cluster_run / "more.txt").write_text("another run")
+    preserve(other, PreserveRequest(cluster_run, run_id="mine"))
+
+    def while_another_pushes(remote: RemoteArchive, path: Path, sha256: str, size_bytes: int) -> None:
+        monkeypatch.setattr(RemoteArchive, "put_object", send)
+        push(other, url)
+        send(remote, path, sha256, size_bytes)
+
+    monkeypatch.setattr(RemoteArchive, "put_object", while_another_pushes)
+    with pytest.raises(AlreadyExists, match="with another seal"):
+        push(workspace, url)
+    assert RemoteArchive(url).manifest("mine") == other.manifest_path("mine").read_bytes()
 
 
 def test_large_files_by_reference_can_go_there_without_coming_here(

@@ -9,7 +9,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from runkit.workflows.gc import collect
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.verify import verify
 from tests.archive.faults import files_below, states_below
+from tests.processes import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_ID = "small_20260102_030405"
@@ -95,7 +95,7 @@ def test_thirty_two_processes_with_different_runs_lose_nothing(workspace: Worksp
         )
         for number in range(32)
     ]
-    assert [end for process in started if (end := process.communicate(timeout=300))[1]] == []
+    assert [end for process in started if (end := process.communicate(timeout=PATIENCE_SECONDS))[1]] == []
     assert [process.returncode for process in started] == [0] * 32
     report = verify(workspace)
     assert (report.num_runs, report.findings, leftovers(workspace)) == (32, (), ())
@@ -113,7 +113,7 @@ def test_of_thirty_two_processes_with_one_run_exactly_one_wins_and_the_others_ar
         )
         for _ in range(32)
     ]
-    said = [process.communicate(timeout=300)[1] for process in started]
+    said = [process.communicate(timeout=PATIENCE_SECONDS)[1] for process in started]
     assert sorted(process.returncode for process in started) == [0] + [3] * 31
     told = {line.partition(" in ")[0].strip() for line in said if line}
     assert told <= {
@@ -194,46 +194,41 @@ def test_every_amount_of_room_ends_whole_or_with_nothing(small_disk: Path, tmp_p
 
 
 WITHOUT_RIGHTS = """
-import os, sys
-from pathlib import Path
-from runkit.archive.workspace import Workspace
+import ctypes, struct, sys
 from runkit.cli.app import app
-from runkit.workflows.preserve import PreserveRequest, preserve
-preserve(Workspace(Path(sys.argv[1])), PreserveRequest(Path(sys.argv[2])))  # all modules are loaded then
-if os.getuid() == 0:
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
+app(["preserve", sys.argv[2], "--workspace", sys.argv[1]], standalone_mode=False)  # now all is imported
+version, this_process, no_rights = 0x20080522, 0, struct.pack("6I", *[0] * 6)
+assert ctypes.CDLL(None).capset(struct.pack("Ii", version, this_process), no_rights) == 0
 sys.argv = ["runkit", "preserve", sys.argv[3], "--workspace", sys.argv[4]]
 app()
 """
 
 
 def test_a_folder_that_may_not_be_written_and_a_file_that_may_not_be_read_are_named(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory() as open_to_all:
-        Path(open_to_all).chmod(0o755)
-        workspace = Workspace(Path(open_to_all) / "workspace")
-        workspace.root.mkdir()
-        run = a_run(Path(open_to_all) / "mine")
-        scratch = iter(range(9))
+    """Root keeps its name here and loses what it may do beyond it, so that this may lie anywhere."""
+    workspace = Workspace(tmp_path / "workspace")
+    workspace.root.mkdir()
+    run = a_run(tmp_path / "mine")
+    scratch = iter(range(9))
 
-        def refused() -> str:
-            own = tmp_path / f"scratch{next(scratch)}"
-            other = a_run(own / "run")
-            words = [sys.executable, "-c", WITHOUT_RIGHTS, *map(str, (own, other, run, workspace.root))]
-            return one_line(subprocess.run(words, capture_output=True, text=True, check=False))
+    def refused() -> str:
+        own = tmp_path / f"scratch{next(scratch)}"
+        other = a_run(own / "run")
+        words = [sys.executable, "-c", WITHOUT_RIGHTS, *map(str, (own, other, run, workspace.root))]
+        return one_line(subprocess.run(words, capture_output=True, text=True, check=False))
 
-        workspace.root.chmod(0o555)
-        assert "cannot write to" in (line := refused())
-        assert "Permission denied" in line
-        workspace.root.chmod(0o777)
-        (run / "summary.log").chmod(0)
-        assert "Permission denied" in (line := refused())
-        assert "summary.log" in line
-        (run / "summary.log").chmod(0o644)
-        (run / "deep").mkdir(mode=0)
-        assert "deep cannot be listed: Permission denied; check its permissions" in refused()
-        assert [path for path in workspace.root.rglob("*") if path.is_file()] == []
+    workspace.root.chmod(0o555)
+    assert "cannot write to" in (line := refused())
+    assert "Permission denied" in line
+    workspace.root.chmod(0o755)
+    (run / "summary.log").chmod(0)
+    assert "Permission denied" in (line := refused())
+    assert "summary.log" in line
+    (run / "summary.log").chmod(0o644)
+    (run / "deep").mkdir(mode=0)
+    assert "deep cannot be listed: Permission denied; check its permissions" in refused()
+    (run / "deep").chmod(0o755)
+    assert [path for path in workspace.root.rglob("*") if path.is_file()] == []
 
 
 # 5 and 6. What is called verified was read, and one changed byte is found.

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from runkit.errors import RunUnreadable, UsageError
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.verify import verify
 from tests.archive.test_store_promises import a_run, one_line, runkit
+from tests.processes import until
 
 WRITER = """
 import os, sys, time
@@ -49,10 +49,7 @@ def writer_in(run: Path, *, pause_seconds: float) -> Iterator[subprocess.Popen[b
     before = log.stat().st_size
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(run), str(pause_seconds)])
     try:
-        deadline = time.monotonic() + 60
-        while log.stat().st_size == before:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: log.stat().st_size > before, of=process)
         yield process
     finally:
         process.send_signal(signal.SIGKILL)

@@ -15,8 +15,11 @@ from runkit.cli.app import app
 from runkit.engine import losses
 from runkit.engine.checkpoint import read_checkpoint
 from runkit.engine.pair import FrozenModel
+from tests.conftest import needs_torch
 from tests.engine.conftest import SHORT, write_problems
 from tests.engine.tiny_models import write_model
+
+pytestmark = needs_torch
 
 MORE_THAN_THERE_IS = 2**50
 

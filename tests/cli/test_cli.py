@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,8 @@ from typer.testing import CliRunner
 
 from runkit.archive.workspace import Workspace
 from runkit.cli.app import app
+from tests.conftest import needs_torch
+from tests.processes import PATIENCE_SECONDS, wait_for
 
 VERBS = (
     "train",
@@ -30,6 +31,7 @@ VERBS = (
     "table",
     "readme",
     "verify",
+    "seal",
     "gc",
     "pack",
     "unpack",
@@ -120,6 +122,7 @@ def test_a_missing_workspace_is_named() -> None:
     )
 
 
+@needs_torch
 def test_an_existing_run_id_is_refused(workspace: Workspace, cluster_run: Path) -> None:
     first = run("preserve", str(cluster_run), cwd=workspace.root)
     assert (first.returncode, first.stderr) == (0, "")
@@ -175,6 +178,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(workspace: Workspace) -> None
     assert done.stdout.startswith("RK101")
 
 
+@needs_torch
 def test_control_c_during_training_leaves_an_honest_run(workspace: Workspace) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "runkit", "train", "--run-id", "mine"],
@@ -186,13 +190,9 @@ def test_control_c_during_training_leaves_an_honest_run(workspace: Workspace) ->
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     log = workspace.runs / "mine" / "train.log"
-    deadline = time.monotonic() + 120
-    while "Step 20/" not in (log.read_text() if log.is_file() else ""):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(process, log, "Step 20/")
     os.kill(process.pid, signal.SIGINT)
-    _output, errors = process.communicate(timeout=60)
+    _output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2
     assert errors.startswith("runkit: interrupted; ")
     assert errors.count("\n") == 1

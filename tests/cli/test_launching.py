@@ -18,7 +18,10 @@ from runkit.records.capture import RunCapture
 from runkit.records.manifest import RankDevice
 from runkit.workflows.preserve import PreserveRequest, preserve
 from tests.cli.test_stopping import SETTINGS, stopped, whole
-from tests.processes import pid_of, started, wait_for
+from tests.conftest import needs_torch
+from tests.processes import PATIENCE_SECONDS, pid_of, started, wait_for
+
+pytestmark = needs_torch
 
 __all__ = ["whole"]
 CPUS = tuple(
@@ -55,7 +58,7 @@ def test_a_killed_rank_ends_the_run_honestly_and_one_process_goes_on(
     process = started(workspace, "train", "--launch", "2", "--run-id", run.name, *SETTINGS)
     wait_for(process, run / "train.log", "Step 15/20")
     os.kill(pid_of(rank, run.name), signal.SIGKILL)
-    _output, errors = process.communicate(timeout=120)
+    _output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, errors) == (
         2,
         f"runkit: rank {rank}: ended by SIGKILL; `runkit train --resume {run.name}` goes on from its last "
@@ -69,7 +72,7 @@ def test_a_killed_rank_ends_the_run_honestly_and_one_process_goes_on(
     capture = RunCapture.parse((run / "run.json").read_bytes(), origin="run.json")
     assert capture.ended_at is not None
     again = started(workspace, "train", "--resume", run.name)
-    output, errors = again.communicate(timeout=120)
+    output, errors = again.communicate(timeout=PATIENCE_SECONDS)
     assert (again.returncode, errors) == (0, "")
     assert f"trained {run.name}: 20 steps" in output
     assert_as_whole(run, whole)
@@ -91,7 +94,7 @@ def test_a_run_of_one_process_is_taken_over_by_two_which_stop_when_their_parent_
         pid_of(1, "mine")
 
     last = started(workspace, "train", "--resume", "mine", "--launch", "2", *SETTINGS)
-    output, errors = last.communicate(timeout=120)
+    output, errors = last.communicate(timeout=PATIENCE_SECONDS)
     assert (last.returncode, errors) == (0, "")
     assert output.count("trained mine: 20 steps") == 1
     assert "[Resumed] from step 10 with world size 2\n" in (run / "train.log").read_text()
@@ -125,7 +128,7 @@ def test_torchrun_starts_a_run_that_says_so_and_can_be_preserved(workspace: Work
 
 def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_there(workspace: Workspace) -> None:
     process = started(workspace, "train", "--launch", "3", "--set", "train.batch_size=64")
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, output, errors) == (
         2,
         "",
@@ -137,7 +140,7 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_there(works
 
 def test_what_rank_0_refuses_is_one_line_of_the_parent(workspace: Workspace) -> None:
     process = started(workspace, "train", "--launch", "2", "--set", "pair.source=pocket/sauce")
-    _output, errors = process.communicate(timeout=120)
+    _output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2
     assert errors.startswith("runkit: there is no ")
     assert errors.count("\n") == 1

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,10 @@ from runkit.ingest.readers import ingest
 from runkit.records.capture import RunCapture
 from runkit.workflows.run import runs_in
 from runkit.workflows.train import TrainRequest, resume, train
-from tests.processes import started
+from tests.conftest import needs_torch
+from tests.processes import PATIENCE_SECONDS, started, until, wait_for
+
+pytestmark = needs_torch
 
 SHORT = (
     "train.steps=20",
@@ -35,19 +37,15 @@ SETTINGS = [word for setting in SHORT for word in ("--set", setting)]
 
 def stopped(process: subprocess.Popen[str], log: Path, text: str, number: int) -> tuple[int, str]:
     """Send signal *number* as soon as *log* holds *text*; return exit status and errors."""
-    deadline = time.monotonic() + 120
-    while text not in (log.read_text() if log.is_file() else ""):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    wait_for(process, log, text)
     os.kill(process.pid, number)
-    _output, errors = process.communicate(timeout=60)
+    _output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     return process.returncode, errors
 
 
 def refused(workspace: Workspace, *arguments: str) -> str:
     process = started(workspace, "train", "--resume", *arguments)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, output) == (2, "")
     assert errors.count("\n") == 1, errors
     return errors.strip()
@@ -87,7 +85,7 @@ def test_a_run_killed_twice_ends_with_the_bytes_of_an_uninterrupted_one(
     again = started(workspace, "train", "--resume", "mine")
     assert stopped(again, log, "Step 20/20", signal.SIGKILL)[0] == -signal.SIGKILL
     again = started(workspace, "train", "--resume", "runs/mine", *SETTINGS)
-    output, errors = again.communicate(timeout=120)
+    output, errors = again.communicate(timeout=PATIENCE_SECONDS)
     assert (again.returncode, errors) == (0, "")
     assert "trained mine: 20 steps" in output
     assert content(workspace.runs / "mine") == content(whole)
@@ -110,9 +108,7 @@ def test_sigterm_ends_a_run_as_control_c_does_and_another_configuration_does_not
 ) -> None:
     log = workspace.runs / "mine" / "train.log"
     process = started(workspace, "train", "--run-id", "mine", *SETTINGS)
-    while not log.is_file():
-        assert process.poll() is None
-        time.sleep(0.01)
+    until(log.is_file, of=process)
     assert "another process is writing runs/mine right now" in refused(workspace, "mine")
     status, errors = stopped(process, log, "Step 10/20", signal.SIGTERM)
     assert (status, errors) == (
@@ -143,7 +139,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
 ) -> None:
     # room for the state of step 0, and none for that of step 20, which has the optimiser's statistics
     limited = started(workspace, "train", "--run-id", "mine", *SETTINGS, file_size=3_000_000)
-    _output, errors = limited.communicate(timeout=120)
+    _output, errors = limited.communicate(timeout=PATIENCE_SECONDS)
     assert (limited.returncode, errors) == (
         2,
         "runkit: cannot write state.safetensors: File too large; make room for runs/mine, then `runkit train "

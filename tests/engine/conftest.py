@@ -3,12 +3,16 @@
 import json
 
 import pytest
-import torch
 
-from runkit.engine.config import load_preset, with_overrides
-from runkit.engine.reporter import LinesReporter
-from runkit.engine.train_run import train
-from tests.engine.tiny_models import FAMILIES, write_model
+from tests.conftest import HAS_TORCH
+
+if HAS_TORCH:  # without it, each file here is skipped with the reason
+    import torch
+
+    from runkit.engine.config import load_preset, with_overrides
+    from runkit.engine.reporter import LinesReporter
+    from runkit.engine.train_run import train
+    from tests.engine.tiny_models import FAMILIES, write_model
 
 SHORT = (
     "train.steps=6",

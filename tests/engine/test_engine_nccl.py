@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ from runkit.engine.launching import LaunchEnd
 from runkit.engine.resumption import STATE
 from runkit.records.capture import RunCapture
 from tests.engine.conftest import SHORT
-from tests.processes import pid_of, started, wait_for
+from tests.processes import PATIENCE_SECONDS, pid_of, started, wait_for
 
 from .test_engine_train_run import log_of, rows_of
 from .test_engine_world import MEASURED, TERMS, WHOLE_BATCH, dumps, losses, together
@@ -62,9 +61,6 @@ BF16 = {"loss": 2e-2, "grad_norm": 1e-1}
 LATER = 1e-3
 """How far apart losses of 60 steps may be: each step's rounding is trained on by all later ones."""
 
-SECONDS_TO_END = 90
-"""A launcher asks a process to end that waits for a GPU, and kills it half a minute later."""
-
 
 @pytest.fixture(scope="module", params=DEVICES)
 def device(request):
@@ -79,7 +75,7 @@ def alone(folder, *configurations):
     process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
     try:
         yield
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, errors
     finally:
         process.kill()
@@ -217,11 +213,8 @@ def test_a_process_killed_in_training_ends_the_run_with_one_line_and_one_process
     process = started(workspace, "train", "--launch", "2", "--run-id", run.name, *words)
     wait_for(process, log, "Step 25/60")
     os.kill(pid_of(1, run.name), signal.SIGKILL)
-    killed_at = time.monotonic()
     with alone(tmp_path / "whole", ("pocket", settings)):  # while the launcher waits
-        _, errors = process.communicate(timeout=SECONDS_TO_END)
-        seconds = time.monotonic() - killed_at
-    print(f"\n{device.name}: ended {seconds:.1f} s after rank 1 was killed; stderr:\n{errors}")
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2
     assert "Traceback" not in errors
     way_on = f"`runkit train --resume {run.name}` goes on from its last evaluation"
@@ -238,7 +231,7 @@ def test_a_process_killed_in_training_ends_the_run_with_one_line_and_one_process
     assert_captured(run, device)
 
     again = started(workspace, "train", "--resume", run.name)
-    output, errors = again.communicate(timeout=300)
+    output, errors = again.communicate(timeout=PATIENCE_SECONDS)
     assert again.returncode == 0, errors
     assert f"trained {run.name}: 60 steps" in output
     assert {"[Resumed] from step 20", "[Resumed] from step 40"} & {*log_of(run)}
@@ -284,7 +277,7 @@ def test_runkit_train_launch_is_the_run_of_one_process_and_says_where_it_compute
     workspace = Workspace(tmp_path)
     process = started(workspace, "train", "--launch", "2", "--run-id", "two", *words)
     with alone(tmp_path / "one", ("pocket", settings)):
-        output, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
     assert output.count("trained two: 6 steps") == 1
     run = workspace.runs / "two"

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.processes import PATIENCE_SECONDS
+
 
 class Compiled(NamedTuple):
     """What pdflatex made of a document."""
@@ -33,7 +35,7 @@ def compile_document(document: str, folder: Path) -> Compiled:
     source.write_text(document, encoding="utf-8")
     done = subprocess.run(
         ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "-no-shell-escape", source.name],
-        cwd=folder, capture_output=True, check=False, text=True, errors="replace", timeout=120,
+        cwd=folder, capture_output=True, check=False, text=True, errors="replace", timeout=PATIENCE_SECONDS,
     )  # fmt: skip
     return Compiled(done.returncode, done.stdout, _words(source.with_suffix(".pdf")))
 

@@ -157,6 +157,8 @@ def test_annotations_are_what_github_reads() -> None:
         "520, 26 %25%0A-> Repeat it.\n"
         "::warning file=manifests/r1.json,title=RK107 r1::inner/checkpoint.pt: was not there%0A-> Find it.\n"
         "::notice file=manifests/r2.json,title=RK410 r2::sealed.software.code: no commit\n"
+        "::notice file=manifests/r2.json,title=RK107 r2 waived::x.pt: was not there%0Awarning, waived "
+        "because it is lost\n"
     )
 
 
@@ -200,7 +202,9 @@ def test_junit_has_a_suite_a_run_and_a_case_a_rule() -> None:
   </testsuite>
   <testsuite name="r2" tests="3" failures="0" skipped="1" errors="0">
     <testcase classname="r2" name="RK107">
-      <skipped message="waived: it is lost" />
+      <skipped message="1 waived: it is lost" />
+      <system-out>waived warning x.pt: was not there
+waived because it is lost</system-out>
     </testcase>
     <testcase classname="r2" name="RK301" />
     <testcase classname="r2" name="RK410">

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runkit.records.cells import Table
-from runkit.render.markdown import code_span, escaped_markdown, markdown_table
+from runkit.render.escaping import code_span, escaped_markdown
+from runkit.render.markdown import markdown_table
 from runkit.tables.ablation import ablation_table
 from tests.tables.building import ablation_archive
 from tests.tables.specs import spec_of

@@ -19,7 +19,7 @@ from runkit.records.manifest import (
     RootCause,
 )
 from runkit.render.artifacts import byte_size
-from runkit.render.readme import readme_block
+from runkit.render.readme import LookedAt, readme_block
 from runkit.render.run_section import run_section
 from tests.render.test_tables_as_text import MarkdownFile
 from tests.tables.building import ablation_archive, archived, edited, scattered
@@ -34,6 +34,8 @@ NOTES = Notes(
     claimed_status="early_stopped",
     relations=(Relation(kind="ablates", run_id="control", factors=("bridge.conditioning",)),),
 )
+
+LOOKED_AT = LookedAt(num_reread=2, num_by_reference=1, not_reread={"gone": "files not as sealed"})
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,11 @@ def test_the_whole_block_is_the_golden_file(cut_off: Manifest, snapshot: Snapsho
     open_one = Finding(
         "RK107", "warning", "cut_off", "train.log:3185", "no checkpoint was kept.", "look for it"
     )
-    block = readme_block([cut_off, ablation_archive()["control"].manifest], {"cut_off": [waived, open_one]})
+    block = readme_block(
+        [cut_off, ablation_archive()["control"].manifest],
+        {"cut_off": [waived, open_one]},
+        looked_at=LOOKED_AT,
+    )
     assert re.sub("[0-9a-f]{64}", "(digest)", block) == snapshot(extension_class=MarkdownFile)
 
 
@@ -158,7 +164,9 @@ def test_a_size_has_a_unit(size: int, text: str) -> None:
 
 def test_runs_are_in_the_order_of_their_start() -> None:
     manifests = [run.manifest for run in ablation_archive().values()]
-    assert readme_block(manifests, {}) == readme_block(manifests[::-1], {})
+    assert readme_block(manifests, {}, looked_at=LOOKED_AT) == readme_block(
+        manifests[::-1], {}, looked_at=LOOKED_AT
+    )
 
 
 def test_a_number_that_was_only_logged_is_marked_and_has_no_counts(cut_off: Manifest) -> None:

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
+from runkit.checks.waivers import waiver_of
 from runkit.records.finding import Finding
 from runkit.records.manifest import Artifact, Command, Manifest, Notes, Publishability, Relation, Waiver
 from runkit.records.replicates import ReplicateGroup
-from runkit.render.markdown import escaped_markdown
-from runkit.render.readme import readme_block
+from runkit.render.escaping import escaped_markdown
+from runkit.render.readme import LookedAt, readme_block
 from runkit.render.replicate_section import replicate_section
 from runkit.render.run_section import run_section
 from tests.render.test_tables_as_text import MarkdownFile
@@ -36,6 +37,8 @@ NOTES = st.builds(
         st.builds(Waiver, rule=st.sampled_from(["RK406", "RK107"]), reason=TEXTS), max_size=3
     ).map(tuple),
 )
+
+LOOKED_AT = LookedAt(num_reread=2, num_by_reference=1, not_reread={"gone": "files not as sealed"})
 
 
 def repeat(
@@ -71,8 +74,10 @@ def group_of(*run_ids: str) -> ReplicateGroup:
     return ReplicateGroup(run_ids, ("seed",))
 
 
-def waiving(manifest: Manifest) -> Manifest:
-    notes = manifest.notes.model_copy(update={"waivers": (Waiver(rule="RK406", reason=REASON),)})
+def waiving(manifest: Manifest, *others: str) -> Manifest:
+    """Return *manifest* with a waiver for each of *others*, or one that names no finding."""
+    waivers = tuple(waiver_of(waived(manifest.run_id, other), REASON) for other in others)
+    notes = manifest.notes.model_copy(update={"waivers": waivers or (Waiver(rule="RK406", reason=REASON),)})
     return Manifest.sealing(manifest.sealed, notes)
 
 
@@ -91,8 +96,8 @@ def rows(text: str, header: str) -> list[list[str]]:
 def test_the_whole_section_is_the_golden_file(snapshot: SnapshotAssertion) -> None:
     runs = [
         repeat("control", 1234, notes=Notes(title="The control", why="What all others are compared with.")),
-        waiving(by_reference(repeat("control_seed1", 1, lost=5))),
-        waiving(by_reference(repeat("control_seed2", 2, lost=0))),
+        waiving(by_reference(repeat("control_seed1", 1, lost=5)), "wide", "mean"),
+        waiving(by_reference(repeat("control_seed2", 2, lost=0)), "wide"),
         repeat("control_seed10", 10, stops=True),
         ablation_archive()["mean"].manifest,
     ]
@@ -104,13 +109,13 @@ def test_the_whole_section_is_the_golden_file(snapshot: SnapshotAssertion) -> No
         ],
     }
     group = group_of("control", "control_seed1", "control_seed2", "control_seed10")
-    block = readme_block(runs, findings, [group])
+    block = readme_block(runs, findings, [group], looked_at=LOOKED_AT)
     assert re.sub("[0-9a-f]{64}", "(digest)", block) == snapshot(extension_class=MarkdownFile)
 
 
 def test_runs_without_replicates_are_printed_as_ever() -> None:
     runs = [repeat("control", 1234), repeat("b", 1)]
-    block = readme_block(runs, {})
+    block = readme_block(runs, {}, looked_at=LOOKED_AT)
     assert "share a row above" not in block
     assert [line for line in block.split("\n") if line.startswith("## ")] == [
         "## `b`: The control, seed 1",
@@ -119,7 +124,9 @@ def test_runs_without_replicates_are_printed_as_ever() -> None:
 
 
 def test_each_run_has_its_own_row_and_its_own_anchor() -> None:
-    block = readme_block([repeat("control", 1234), repeat("b", 1)], {}, [group_of("control", "b")])
+    block = readme_block(
+        [repeat("control", 1234), repeat("b", 1)], {}, [group_of("control", "b")], looked_at=LOOKED_AT
+    )
     assert [row[:3] for row in rows(block, "Run | seed")] == [
         ["control", "1234", "63.0% (126/200)"],
         ['<a id="run-b"></a>b', "1", "63.0% (126/200)"],
@@ -142,7 +149,7 @@ def test_one_text_of_all_runs_is_said_once_and_others_with_their_runs() -> None:
 
 def test_the_same_seed_again_is_said_to_be_the_same() -> None:
     runs = [repeat("control", 1), repeat("again", 1)]
-    block = readme_block(runs, {}, [ReplicateGroup(("control", "again"), ())])
+    block = readme_block(runs, {}, [ReplicateGroup(("control", "again"), ())], looked_at=LOOKED_AT)
     assert "The same effective configuration with the same seed:" in block
     assert [row[0] for row in rows(block, "Run | Final")] == ["control", '<a id="run-again"></a>again']
 
@@ -204,7 +211,7 @@ def test_a_run_without_any_file_or_outcome_says_so() -> None:
     assert [(line.before, line.cells) for line in section.evaluations] == [
         (("0",), ("– (no samples)", "– (no samples)"))
     ]
-    block = readme_block(bare, {}, [group_of("control", "b")])
+    block = readme_block(bare, {}, [group_of("control", "b")], looked_at=LOOKED_AT)
     assert "| File" not in block
 
 
@@ -220,9 +227,14 @@ def test_a_waiver_without_a_finding_is_said_of_a_single_run_too() -> None:
     )
     run = waiving(repeat("control", 1234))
     assert run_section(run, ()).findings == (
-        f"**RK406** is waived, with no such finding here: {escaped_markdown(REASON)}",
+        f"**RK406** is waived without saying which finding, which waives none: {escaped_markdown(REASON)}",
     )
     assert len(run_section(run, [said]).findings) == 1
+    run = waiving(run, "b")
+    assert run_section(run, ()).findings == (
+        "**RK406** `eval_samples_step_500.jsonl`: the same bytes as b. (so it was when it was waived; not "
+        f"looked for here; waived: {escaped_markdown(REASON)})",
+    )
     assert len(run_section(run, [waived("control", "b")]).findings) == 1
 
 
@@ -238,7 +250,7 @@ def test_every_run_every_note_and_every_reason_is_in_the_text(
                      for waiver in run.notes.waivers[:1]]
         for run in runs
     }  # fmt: skip
-    block = readme_block(runs, findings, [group] if are_grouped else [])
+    block = readme_block(runs, findings, [group] if are_grouped else [], looked_at=LOOKED_AT)
     for run in runs:
         assert escaped_markdown(run.run_id) in block
         assert f'<a id="run-{run.run_id}"></a>' in block
@@ -254,14 +266,14 @@ def test_every_run_every_note_and_every_reason_is_in_the_text(
         for text in filter(None, texts):
             assert escaped_markdown(text) in block
     shuffled = order.sample(runs, len(runs))
-    assert readme_block(shuffled, findings, [group] if are_grouped else []) == block
+    assert readme_block(shuffled, findings, [group] if are_grouped else [], looked_at=LOOKED_AT) == block
 
 
 @given(st.lists(NOTES, min_size=2, max_size=4))
 @settings(deadline=None, max_examples=30)
 def test_nothing_that_a_single_section_says_is_lost(notes: list[Notes]) -> None:
     runs = [repeat(f"run_{seed}", seed, notes=said, stops=seed == 1) for seed, said in enumerate(notes)]
-    block = readme_block(runs, {}, [group_of(*(run.run_id for run in runs))])
+    block = readme_block(runs, {}, [group_of(*(run.run_id for run in runs))], looked_at=LOOKED_AT)
     for run in runs:
         alone = run_section(run, ())
         for fact in alone.facts:

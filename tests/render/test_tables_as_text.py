@@ -14,8 +14,9 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from runkit.records.cells import Cell, Row, Table
 from runkit.records.tablespec import TableRow
+from runkit.render.escaping import code_span, escaped_markdown
 from runkit.render.latex import latex_table, standalone_document
-from runkit.render.markdown import code_span, escaped_markdown, markdown_table
+from runkit.render.markdown import markdown_table
 from runkit.tables.ablation import ablation_table
 from tests.render.compiling import Compiled, compile_document
 from tests.tables.building import ablation_archive
@@ -143,4 +144,4 @@ def test_a_table_without_notes_has_no_block_of_notes(table: Table) -> None:
 
 
 def test_what_a_terminal_would_obey_is_replaced_in_markdown() -> None:
-    assert escaped_markdown("a\x1b\\[2J") == "a\ufffd\\\\\\[2J"
+    assert escaped_markdown("a\x1b\\[2J") == "a\\\\x1b\\\\\\[2J"

@@ -28,6 +28,8 @@ factors = [
 ]
 """
 
+_CHECKPOINT = Artifact(path="last.pt", role="checkpoint", size_bytes=0, sha256="0" * 64, storage="copy")
+
 
 def write_archive(workspace: Workspace, runs: Iterable[ArchivedRun]) -> None:
     """Write manifests, outcomes and files of *runs*, sealed again with the digests of what was written."""
@@ -46,7 +48,8 @@ def write_run(workspace: Workspace, run: ArchivedRun) -> Manifest:
         update={
             "outcomes": OutcomesReference(path=path.name, sha256=_sha256(content), num_rows=num_rows),
             "artifacts": tuple(
-                _written(workspace, run, artifact) for artifact in run.manifest.sealed.artifacts
+                _written(workspace, run, artifact)
+                for artifact in (*run.manifest.sealed.artifacts, _CHECKPOINT)
             ),
         }
     )
@@ -56,11 +59,19 @@ def write_run(workspace: Workspace, run: ArchivedRun) -> Manifest:
 
 
 def _written(workspace: Workspace, run: ArchivedRun, artifact: Artifact) -> Artifact:
+    """Return *artifact* as kept: a checkpoint with made-up bytes; logs and dumps, which no log of a real run
+    is behind, by reference.
+    """
     content = f"{run.run_id} {artifact.path}\n".encode()
-    path = workspace.preserved_path(run.run_id) / artifact.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return artifact.model_copy(update={"size_bytes": len(content), "sha256": _sha256(content)})
+    is_here = artifact.role == "checkpoint"
+    if is_here:
+        path = workspace.preserved_path(run.run_id) / artifact.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    storage = "copy" if is_here else "reference"
+    return artifact.model_copy(
+        update={"size_bytes": len(content), "sha256": _sha256(content), "storage": storage}
+    )
 
 
 def _sha256(content: bytes) -> str:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs_torch
+
+pytestmark = needs_torch
+
 # Short, and yet long enough for the factors to show in the outputs; else RK406 rightly refuses the table.
 SHORT = (
     "train.steps=100",

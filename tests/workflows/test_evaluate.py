@@ -21,6 +21,9 @@ from runkit.errors import RunUnreadable, UnknownName, UsageError
 from runkit.stats.noise import noise_floor
 from runkit.workflows.evaluate import EvalRequest, evaluate
 from runkit.workflows.train import TrainRequest, train
+from tests.conftest import needs_torch
+
+pytestmark = needs_torch
 
 SHORT = (
     "train.steps=40",

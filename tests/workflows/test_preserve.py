@@ -309,14 +309,13 @@ def test_notes_change_and_the_seal_does_not(workspace: Workspace, cluster_run: P
     )
 
     def change(notes: Any) -> Any:
-        return changed_notes(notes, source=source, ablates=None, factors=(), waive=("RK407", "on purpose"))
+        return changed_notes(notes, source=source, ablates=None, factors=())
 
     note(workspace, RUN_ID, change=change)
     after = read_manifest(workspace, RUN_ID)
     assert (after.sealed, after.seal) == (before.sealed, before.seal)
     assert after.notes.title == "A small run"
     assert after.notes.publishability.verdict == "supporting"
-    assert [(waiver.rule, waiver.reason) for waiver in after.notes.waivers] == [("RK407", "on purpose")]
 
 
 def test_a_misspelled_note_is_answered_with_the_nearest(

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,14 +16,14 @@ import pytest
 from runkit.archive.liveness import run_state
 from runkit.archive.processes import identity_of, is_alive, own_identity
 from runkit.archive.workspace import Workspace
-from runkit.errors import AlreadyExists, UsageError
+from runkit.errors import UsageError
 from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunCapture
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.run import FOLDER_VARIABLE, RunRequest, run, runs_in
 from runkit.workflows.validate import validate
+from tests.processes import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 120
 
 
 def ran(workspace: Workspace, script: str, run_id: str = "mine") -> tuple[int, RunCapture, bytes]:
@@ -33,13 +32,6 @@ def ran(workspace: Workspace, script: str, run_id: str = "mine") -> tuple[int, R
     finished = run(workspace, request, output=output)
     text = (finished.folder / CAPTURE_FILE).read_bytes()
     return finished.exit_status, RunCapture.parse(text, origin=CAPTURE_FILE), output.getvalue()
-
-
-def until(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not what():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -113,18 +105,34 @@ def test_a_captured_run_is_preserved_with_its_code_as_configuration(workspace: W
     ran(workspace, "print('x')")
     manifest = preserve(workspace, PreserveRequest(workspace.runs / "mine"))
     assert manifest.sealed.provenance.reader == "command"
-    assert set(manifest.sealed.configuration.effective) >= {"command", "code.commit"}
+    assert set(manifest.sealed.configuration.effective) == {"command"}
     assert {one.rule for one in validate(workspace).findings} <= {"RK410", "RK305"}
 
 
-def test_ranks_are_seen_while_they_run(workspace: Workspace) -> None:
-    script = (
-        "import os, subprocess, sys\n"
-        "ranks = [subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3)'], env={**os.environ, "
-        "'RANK': str(rank), 'LOCAL_RANK': str(rank), 'CUDA_VISIBLE_DEVICES': '0,1'}) for rank in range(2)]\n"
-        "[rank.wait() for rank in ranks]\n"
+# Its ranks live until the wrapper has looked at all processes once since they began.
+TWO_RANKS = f"""
+import os, subprocess, sys, time
+def heartbeat():
+    path = os.path.join(os.environ["{FOLDER_VARIABLE}"], "{HEARTBEAT_FILE}")
+    return open(path).read() if os.path.exists(path) else ""
+ranks = [
+    subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE,
+        env={{**os.environ, "RANK": rank, "LOCAL_RANK": rank, "CUDA_VISIBLE_DEVICES": "0,1"}},
     )
-    _status, capture, _output = ran(workspace, script)
+    for rank in "01"
+]
+for _ in range(2):
+    before = heartbeat()
+    while heartbeat() == before:
+        time.sleep(0.05)
+for rank in ranks:
+    rank.communicate(b"\\n")
+"""
+
+
+def test_ranks_are_seen_while_they_run(workspace: Workspace) -> None:
+    _status, capture, _output = ran(workspace, TWO_RANKS)
     assert [(one.rank, one.local_rank, one.visible_devices) for one in capture.hardware.ranks] == [
         (0, 0, "0,1"),
         (1, 1, "0,1"),
@@ -138,10 +146,11 @@ def test_a_program_that_is_not_there_makes_no_run(workspace: Workspace) -> None:
     assert not workspace.runs.exists()
 
 
-def test_an_id_that_exists_is_refused(workspace: Workspace) -> None:
+def test_an_id_that_exists_keeps_no_program_from_running(workspace: Workspace) -> None:
     ran(workspace, "print(1)")
-    with pytest.raises(AlreadyExists, match="there is a run 'mine' already"):
-        ran(workspace, "print(2)")
+    status, capture, output = ran(workspace, "print(2)")
+    assert (status, output, capture.run_id) == (0, b"2\n", "mine_2")
+    assert (workspace.runs / "mine" / "train.log").read_text() == "1\n"
 
 
 def test_a_wrapper_that_is_killed_leaves_a_run_that_is_seen_to_go_on_and_then_to_be_killed(
@@ -153,9 +162,10 @@ def test_a_wrapper_that_is_killed_leaves_a_run_that_is_seen_to_go_on_and_then_to
     wrapped.wait()
     child = child_of(workspace)
     folder = workspace.runs / "long"
-    assert run_state(folder, now=datetime.now().astimezone()).value == "running"  # the program itself lives
-    later = datetime.now().astimezone() + timedelta(hours=1)
-    assert run_state(folder, now=later).value == "silent"
+    beat = Heartbeat.parse((folder / HEARTBEAT_FILE).read_bytes(), origin=HEARTBEAT_FILE)
+    last = datetime.fromisoformat(beat.at)
+    assert run_state(folder, now=last).value == "running"  # the program itself lives
+    assert run_state(folder, now=last + timedelta(hours=1)).value == "silent"
     os.kill(child.pid, signal.SIGKILL)  # type: ignore[attr-defined]
     until(lambda: not is_alive(child))  # type: ignore[arg-type]
     (seen,) = runs_in(workspace)

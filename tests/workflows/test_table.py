@@ -13,6 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from runkit.archive.workspace import Workspace
+from runkit.checks.catalogue import found
+from runkit.checks.waivers import waiver_of
 from runkit.cli.app import app
 from runkit.cli.printing import _show_rich
 from runkit.errors import OutsideWorkspace, RecordInvalid, TableRefused, UnknownName, UsageError
@@ -135,14 +137,25 @@ def test_a_changed_outcomes_file_is_refused(printed: Workspace) -> None:
 
 
 def test_a_missing_artifact_is_refused_and_a_waiver_lets_it_pass(printed: Workspace) -> None:
-    (printed.preserved_path("mean") / "train.log").unlink()
+    (printed.preserved_path("mean") / "last.pt").unlink()
     with pytest.raises(TableRefused, match="run mean has an error finding, RK101"):
         render_table(printed, "ablation")
     path = printed.manifest_path("mean")
     manifest = Manifest.parse(path.read_bytes(), origin=path.name)
-    notes = manifest.notes.model_copy(update={"waivers": (Waiver(rule="RK101", reason="the log is lost"),)})
-    path.write_text(manifest.model_copy(update={"notes": notes}).to_json())
-    assert render_table(printed, "ablation").table.rows
+    missing = found("RK101", "mean", "train.log", "train.log is not there; expected a file of 15 bytes")
+    for waiver in (Waiver(rule="RK101", reason="of older notes"), waiver_of(missing, "the log is lost.")):
+        notes = manifest.notes.model_copy(update={"waivers": (waiver,)})
+        path.write_text(manifest.model_copy(update={"notes": notes}).to_json())
+        if waiver.place is None:
+            with pytest.raises(TableRefused, match="run mean has an error finding, RK101"):
+                render_table(printed, "ablation")
+    table = render_table(printed, "ablation").table
+    (note,) = [note for note in table.notes if note.text.startswith("Waived error")]
+    assert note.text == (
+        "Waived error, RK101 at train.log: train.log is not there; expected a file of 15 bytes. Accepted "
+        "because: the log is lost."
+    )
+    assert [row.run_id for row in table.rows if note.mark in row.marks] == ["mean"]
 
 
 def test_a_broken_manifest_of_a_row_is_refused(printed: Workspace) -> None:

@@ -20,6 +20,9 @@ from runkit.records.capture import CAPTURE_FILE, Resumption, RunCapture
 from runkit.records.manifest import Manifest
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.train import TrainedRun, TrainRequest, resolve, resume, train
+from tests.conftest import needs_torch
+
+pytestmark = needs_torch
 
 SHORT = (
     "train.steps=40",

@@ -11,14 +11,21 @@ from typing import Literal
 from torch import Tensor
 
 _SMALLEST_RMS = 1e-6
+_SMALLEST_MEAN = 1e-30
+"""A mean square of 0 has no reciprocal root."""
 _CLAMP = (0.25, 4.0)
 
 Method = Literal["exact", "none", "legacy_clamped"]
 
 
 def row_rms(rows: Tensor) -> Tensor:
-    """Return the root mean square of each row over the last axis, in fp32."""
-    return rows.float().square().mean(dim=-1).sqrt()
+    """Return the root mean square of each row over the last axis, in fp32; 0 for a row of zeros.
+
+    The root is taken as ``m / sqrt(m)`` by torch's own kernel: on a CPU ``sqrt`` is MKL's, which approximates
+    it otherwise on processors of another maker.
+    """
+    mean = rows.float().square().mean(dim=-1)
+    return mean * mean.clamp_min(_SMALLEST_MEAN).rsqrt()
 
 
 def median_row_rms(table_VE: Tensor) -> float:

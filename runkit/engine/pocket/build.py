@@ -3,22 +3,19 @@
     python -m runkit.engine.pocket.build [--only source|target] [--steps N] [--out FOLDER]
 
 Two things differ between processors: the kernels that a library picks, and the order of sums that comes with
-them. So the script asks for MKL's ``COMPATIBLE`` and torch's ``default`` (no AVX) kernels before torch is
-loaded, trains on one thread with deterministic algorithms, and keeps transcendental functions out of the
-schedule. With the versions in ``HASHES.json`` a rerun on x86-64 is meant to write the same bytes; that was
-seen on one processor, and for the first steps also with its newer instructions masked. Another version of
-torch, another architecture or a GPU will write other bytes: then the hashes say so, and the models would
-have to be judged by their accuracies anew.
+them. So the script settles the portable arithmetic before torch is loaded (:mod:`runkit.engine.arithmetic`),
+trains on one thread with deterministic algorithms, and keeps transcendental functions out of the schedule.
+With the versions in ``HASHES.json`` a rerun writes the same bytes on every x86-64 processor with AVX2.
+Another version of torch, another architecture or a GPU may write other bytes: then the hashes say so, and the
+models would have to be judged by their accuracies anew.
 """
 
 from __future__ import annotations
 
-import os
+from runkit.engine import arithmetic
 
 if __name__ == "__main__":  # read once, when torch is loaded, so this stands before its import
-    os.environ.update(
-        ATEN_CPU_CAPABILITY="default", MKL_CBWR="COMPATIBLE", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"
-    )
+    arithmetic.settle("portable")
 
 import argparse
 import hashlib
@@ -93,7 +90,7 @@ def build(role: str, folder: Path, *, steps: int, tell: Callable[[str], object])
     torch.manual_seed(recipe.seed)
     model = _model(role, recipe)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
     beginning = ""
     for step in range(1, steps + 1):
