@@ -44,8 +44,8 @@ def name_for(workspace: Workspace, directory_name: str) -> RunName:
     namesake = _namesake(workspace, name.run_id)
     if namesake is not None:
         return RunName(_with_digest(name.run_id, directory_name), _alike(namesake))
-    if name.because == _NO_QUOTES and _is_of_another(workspace, name.run_id, directory_name):
-        because = f"{_NO_QUOTES}, and {name.run_id} is another run"
+    if name.because in {None, _NO_QUOTES} and _differs_in_quotes(workspace, name.run_id, directory_name):
+        because = f"{_NO_QUOTES}, and without them {name.run_id} is another run"
         return RunName(_with_digest(name.run_id, directory_name), because)
     return name
 
@@ -85,7 +85,7 @@ def repaired_name(directory_name: str) -> RunName:
         )
     spelled = anyascii(unicodedata.normalize("NFC", plain))
     run_id = _NOT_IN_RUN_ID.sub("-", spelled).lstrip("._+-").rstrip(".-") or "run"
-    if _why_unsafe(run_id) is not None:
+    if _why_unsafe(run_id[:_LONGEST]) is not None:
         run_id = f"run-{run_id}"
     because = _why_unsafe(plain) or "a run id has only letters from a to z, digits and . _ + -"
     return RunName(_with_digest(run_id, directory_name), because)
@@ -119,12 +119,13 @@ def _alike(namesake: str) -> str:
     return f"some systems cannot tell it from the preserved run {namesake}, which differs in case only"
 
 
-def _is_of_another(workspace: Workspace, run_id: str, directory_name: str) -> bool:
-    """Return whether *run_id* is preserved, and from a directory with another name."""
+def _differs_in_quotes(workspace: Workspace, run_id: str, directory_name: str) -> bool:
+    """Return whether *run_id* is preserved, from a directory whose name has quotes elsewhere."""
     try:
-        return read_manifest(workspace, run_id).sealed.directory_name != as_text(directory_name)
+        kept = read_manifest(workspace, run_id).sealed.directory_name or run_id
     except RunkitError:
         return False
+    return kept != as_text(directory_name) and _QUOTES.sub("", kept) == run_id
 
 
 def as_text(name: str) -> str:

@@ -34,6 +34,10 @@ _UTF_16_AND_32 = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+_ZEROS_FIRST = re.compile(rb"(?:(?<=\n)|\A)\0+")
+"""What a log begins with that was truncated under its writer, and what a line feed in UTF-16 leaves."""
+_CUT_BY_ZEROS = re.compile(rb"\0{4,}")
+"""What a machine that broke down leaves of a last line; the zero that stays lets no value end before it."""
 _TO_THE_LEFT = re.compile(rb"\x08+|\x1b\[(?:[12][JK]|[0-9;]*[ABDEFGHSTdfsu]|[0-9;]*3J)|\x1b[78M]")
 """What moves a terminal's cursor back, or wipes the line: the same as a carriage return."""
 _ESCAPES = re.compile(
@@ -179,16 +183,19 @@ def _in_utf_8(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _plain(block: bytes) -> bytes:
-    """Return *block* without escapes and without zeros.
-
-    Zeros are what a truncated log begins with, and what stands between the letters of UTF-16 that another
-    program appended to a log in UTF-8.
-    """
+    """Return *block* without escapes, and without the zeros of a hole or of UTF-16."""
     if b"\0" in block:
-        block = block.replace(b"\0", b"")
+        block = _CUT_BY_ZEROS.sub(b"\0\r", _ZEROS_FIRST.sub(b"", block))
+        block = b"\n".join(map(_without_zeros_of_utf_16, block.split(b"\n")))
     if b"\x1b" in block or b"\x08" in block:
         block = _ESCAPES.sub(b"", _TO_THE_LEFT.sub(b"\r", block))
     return block
+
+
+def _without_zeros_of_utf_16(line: bytes) -> bytes:
+    """Return *line*, which another program may have appended in UTF-16; a single zero stays where it is."""
+    num_zeros = line.count(b"\0")
+    return line.replace(b"\0", b"") if num_zeros > 2 and 5 * num_zeros >= 2 * len(line) else line
 
 
 def _shown(line: bytes, *, has_end: bool) -> Piece:

@@ -110,7 +110,7 @@ def last_start(facts: Sequence[Fact], blocks: Sequence[Block]) -> LastStart:
         else:
             walk.take(fact)
     walk.end()
-    last.facts = _with_contradictions(last.facts, facts, last.starts[-1] if last.starts else 0)
+    last.facts = _with_contradictions(last.facts, facts, last.starts[-1] if len(last.starts) > 1 else 0)
     for fact in last.all("evaluation"):
         last.earlier.pop(fact.told.label or "", None)
     if len(last.starts) == 1:

@@ -298,7 +298,7 @@ def _said(kind: str, piece: Piece, found: re.Match[str]) -> Told | None:
         return Told(step=int(step) if step is not None else None)
     if kind in {"checkpoint", "dump"}:
         written = piece.whole(found, "path")
-        if written is None:
+        if written is None or "\0" in written:
             return None
         return Told(path=written.strip(), label=_label_of(written.strip()))
     if kind == "world":

@@ -341,11 +341,21 @@ def test_hostile_names_are_kept_as_they_are(workspace: Workspace) -> None:
     assert rules(workspace) == []
 
 
-def test_a_backslash_is_kept_and_found_since_other_systems_read_it_as_a_folder(workspace: Workspace) -> None:
+def test_a_name_that_means_another_place_on_other_systems_is_left_out_and_said_so(
+    workspace: Workspace,
+) -> None:
     run = a_run(workspace.runs / "mine")
     (run / "a\\b").touch()
-    preserve(workspace, PreserveRequest(run))
-    assert rules(workspace) == [("RK106", "a\\b")]
+    (run / "C:evil").touch()
+    manifest = preserve(workspace, PreserveRequest(run))
+    assert [(one.path, one.reason) for one in manifest.sealed.missing_artifacts if one.role == "other"] == [
+        ("C:evil", "its name is absolute; rename it to keep it"),
+        (
+            "a\\b",
+            "its name has a backslash, which separates folders on some systems; rename it to keep it",
+        ),
+    ]
+    assert rules(workspace) == []
 
 
 def test_a_name_that_is_no_text_is_refused_in_one_line(workspace: Workspace) -> None:
