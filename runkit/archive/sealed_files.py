@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def sealed_text(
     try:
         content = read_regular(place, limit=artifact.size_bytes)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise _changed(place, manifest) from error
         raise _unreadable(place, error) from error
     if hashlib.sha256(content).hexdigest() != artifact.sha256:
         raise _changed(place, manifest)

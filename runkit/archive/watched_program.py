@@ -265,6 +265,7 @@ def _let_go(standby: Standby | None, *, is_closed: bool) -> None:
 
 def standard_output() -> BinaryIO:
     """Return where this process prints, without a buffer; nowhere if that is closed."""
-    if sys.stdout is None:
+    try:
+        return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    except (AttributeError, OSError, ValueError):  # there is none, or it is no descriptor
         return Path(os.devnull).open("wb", buffering=0)
-    return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)

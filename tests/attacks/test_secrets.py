@@ -316,7 +316,7 @@ def test_push_refuses_what_looks_secret_until_somebody_says_so(workspace: Worksp
     assert packed.exit_code == 0
     assert "warning 'r' RK111" in packed.output
     assert "do not publish" in packed.output
-    accepted = ["note", "r", "--waive", "RK111", "--because", "revoked in March", *root]
+    accepted = ["note", "r", "--waive", "RK111", "--every", "--because", "revoked in March", *root]
     assert CliRunner().invoke(app, accepted).exit_code == 0
     assert CliRunner().invoke(app, ["push", there.as_uri(), *root]).exit_code == 0
     assert "RK111" not in CliRunner().invoke(app, ["pack", str(tmp_path / "q.tar.zst"), *root]).output

@@ -20,7 +20,7 @@ from tests.tables.archiving import SPEC, write_archive
 from tests.tables.building import ablation_archive
 
 RUN = "mean"
-LOST = "eval_samples_step_250.jsonl"
+LOST, LOST_TOO = "step_250.pt", "step_500.pt"
 
 
 def run(archive: Workspace, *arguments: str) -> Result:
@@ -54,20 +54,20 @@ def with_waivers(archive: Workspace, *waivers: Waiver) -> None:
 
 @pytest.fixture
 def archive(workspace: Workspace) -> Workspace:
-    write_archive(workspace, ablation_archive().values())
+    write_archive(workspace, ablation_archive().values(), checkpoints=(LOST, LOST_TOO, "last.pt"))
     (workspace.paper_tables / "ablation.toml").write_text(SPEC)
     return workspace
 
 
 @pytest.fixture
 def one_file_waived(archive: Workspace) -> Workspace:
-    """An archive in which one dump is lost, and somebody accepted that."""
+    """An archive in which one checkpoint is lost, and somebody accepted that."""
     (archive.preserved_path(RUN) / LOST).unlink()
     noted(archive, "--waive", "RK101", "--because", "the scratch folder was emptied.")
     return archive
 
 
-def test_a_waiver_of_one_lost_file_is_none_of_the_log_and_the_other_dumps(one_file_waived: Workspace) -> None:
+def test_a_waiver_of_one_lost_file_is_none_of_the_others(one_file_waived: Workspace) -> None:
     archive = one_file_waived
     kept = sorted(path.name for path in archive.preserved_path(RUN).iterdir())
     for name in kept:
@@ -89,12 +89,12 @@ def test_a_waived_error_is_a_note_of_its_row_and_on_the_page_of_its_run(one_file
     printed = run(archive, "table", "ablation").stdout
     (line,) = [line for line in printed.splitlines() if "Waived error" in line]
     assert line.partition(": ")[2] == (
-        f"Waived error, RK101 at {LOST}: {LOST} is not there; expected a file of 33 bytes. Accepted because: "
+        f"Waived error, RK101 at {LOST}: {LOST} is not there; expected a file of 17 bytes. Accepted because: "
         "the scratch folder was emptied."
     )
     page = Path(run(archive, "readme").stdout.strip()).read_text()
     assert "no such finding" not in page
-    assert "not looked for here; waived: the scratch folder was emptied" in page
+    assert "(waived: the scratch folder was emptied.)" in page
 
 
 def test_each_waived_finding_is_told_in_every_format(one_file_waived: Workspace) -> None:
@@ -137,14 +137,14 @@ def test_what_says_that_the_record_was_changed_cannot_be_waived(archive: Workspa
 
 
 def test_a_waiver_of_several_findings_has_to_say_which(archive: Workspace) -> None:
-    for name in (LOST, "eval_samples_step_500.jsonl"):
+    for name in (LOST, LOST_TOO):
         (archive.preserved_path(RUN) / name).unlink()
     message = refused(archive, RUN, "--waive", "RK101", "--because", "lost")
     assert message.startswith(
         "mean has 2 findings of RK101, and a waiver accepts one; choose with --at PLACE or --at DIGITS, or "
         f"waive each of them with --every: {LOST} ("
     )
-    assert "; eval_samples_step_500.jsonl (" in message
+    assert f"; {LOST_TOO} (" in message
     assert read_manifest(archive, RUN).notes.waivers == ()
     noted(archive, "--waive", "RK101", "--because", "lost", "--at", LOST)
     assert [one.place for one in read_manifest(archive, RUN).notes.waivers] == [LOST]
@@ -152,7 +152,7 @@ def test_a_waiver_of_several_findings_has_to_say_which(archive: Workspace) -> No
     waivers = read_manifest(archive, RUN).notes.waivers
     assert [(one.place, one.reason) for one in waivers] == [
         (LOST, "lost"),
-        ("eval_samples_step_500.jsonl", "lost too"),
+        (LOST_TOO, "lost too"),
     ]
     message = refused(archive, RUN, "--waive", "RK201", "--because", "x")
     assert message.startswith("mean has no finding of RK201 to waive; there is RK107 at train.log:")
@@ -161,7 +161,7 @@ def test_a_waiver_of_several_findings_has_to_say_which(archive: Workspace) -> No
 def test_an_older_waiver_waives_nothing_until_it_is_bound_to_the_one_finding_that_fits(
     archive: Workspace,
 ) -> None:
-    for name in (LOST, "eval_samples_step_500.jsonl"):
+    for name in (LOST, LOST_TOO):
         (archive.preserved_path(RUN) / name).unlink()
     with_waivers(
         archive, Waiver(rule="RK107", reason="it is lost"), Waiver(rule="RK101", reason="dumps are lost")

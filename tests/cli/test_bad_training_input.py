@@ -114,7 +114,9 @@ def test_another_error_is_not_taken_for_the_end_of_the_memory(
         raise RuntimeError("expected scalar type Float")
 
     monkeypatch.setattr(FrozenModel, "logits", broken)
-    assert isinstance(train(tmp_path, "one").exception, RuntimeError)
+    line = refused(train(tmp_path, "one"))
+    assert line.startswith("internal error: RuntimeError in ")
+    assert "expected scalar type Float" in line
 
 
 def test_a_checkpoint_of_another_configuration_names_the_differing_keys(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from runkit.archive.outcomes_file import outcomes_to_parquet
 from runkit.archive.workspace import Workspace
@@ -28,19 +28,29 @@ factors = [
 ]
 """
 
-_CHECKPOINT = Artifact(path="last.pt", role="checkpoint", size_bytes=0, sha256="0" * 64, storage="copy")
 
+def write_archive(
+    workspace: Workspace, runs: Iterable[ArchivedRun], *, checkpoints: Sequence[str] = ("last.pt",)
+) -> None:
+    """Write manifests, outcomes and files of *runs*, sealed again with the digests of what was written.
 
-def write_archive(workspace: Workspace, runs: Iterable[ArchivedRun]) -> None:
-    """Write manifests, outcomes and files of *runs*, sealed again with the digests of what was written."""
+    Args:
+        checkpoints: Names of the files of each run that are kept.
+    """
     for folder in (workspace.manifests, workspace.preserved_runs, workspace.paper_tables):
         folder.mkdir(exist_ok=True)
     for run in runs:
-        write_run(workspace, run)
+        write_run(workspace, run, checkpoints=checkpoints)
 
 
-def write_run(workspace: Workspace, run: ArchivedRun) -> Manifest:
+def write_run(
+    workspace: Workspace, run: ArchivedRun, *, checkpoints: Sequence[str] = ("last.pt",)
+) -> Manifest:
     """Write one run and return its manifest as written."""
+    kept = [
+        Artifact(path=path, role="checkpoint", size_bytes=0, sha256="0" * 64, storage="copy")
+        for path in checkpoints
+    ]
     content, num_rows = outcomes_to_parquet(run.outcomes)
     path = workspace.outcomes_path(run.run_id)
     path.write_bytes(content)
@@ -48,8 +58,7 @@ def write_run(workspace: Workspace, run: ArchivedRun) -> Manifest:
         update={
             "outcomes": OutcomesReference(path=path.name, sha256=_sha256(content), num_rows=num_rows),
             "artifacts": tuple(
-                _written(workspace, run, artifact)
-                for artifact in (*run.manifest.sealed.artifacts, _CHECKPOINT)
+                _written(workspace, run, artifact) for artifact in (*run.manifest.sealed.artifacts, *kept)
             ),
         }
     )

@@ -142,8 +142,8 @@ def test_a_missing_artifact_is_refused_and_a_waiver_lets_it_pass(printed: Worksp
         render_table(printed, "ablation")
     path = printed.manifest_path("mean")
     manifest = Manifest.parse(path.read_bytes(), origin=path.name)
-    missing = found("RK101", "mean", "train.log", "train.log is not there; expected a file of 15 bytes")
-    for waiver in (Waiver(rule="RK101", reason="of older notes"), waiver_of(missing, "the log is lost.")):
+    missing = found("RK101", "mean", "last.pt", "last.pt is not there; expected a file of 13 bytes")
+    for waiver in (Waiver(rule="RK101", reason="of older notes"), waiver_of(missing, "it is lost.")):
         notes = manifest.notes.model_copy(update={"waivers": (waiver,)})
         path.write_text(manifest.model_copy(update={"notes": notes}).to_json())
         if waiver.place is None:
@@ -152,8 +152,8 @@ def test_a_missing_artifact_is_refused_and_a_waiver_lets_it_pass(printed: Worksp
     table = render_table(printed, "ablation").table
     (note,) = [note for note in table.notes if note.text.startswith("Waived error")]
     assert note.text == (
-        "Waived error, RK101 at train.log: train.log is not there; expected a file of 15 bytes. Accepted "
-        "because: the log is lost."
+        "Waived error, RK101 at last.pt: last.pt is not there; expected a file of 13 bytes. Accepted "
+        "because: it is lost."
     )
     assert [row.run_id for row in table.rows if note.mark in row.marks] == ["mean"]
 
