@@ -35,12 +35,13 @@ _ZONE = r"(?:Z|(?: ?[+-]\d\d:?\d\d)| UTC| GMT)?"
 _STAMP = "|".join(
     (
         rf"\d{{4}}[-/.]\d\d[-/.]\d\d(?:[T _]{_TIME}{_ZONE})?(?: std(?:out|err) [FP])?",
-        rf"\d{{1,2}}[-/]\d{{1,2}}(?:[-/]\d{{2,4}})? {_TIME}",
+        rf"\d{{8}}[ T_-]{_TIME}",
+        rf"(?:[DIWEF] )?\d{{1,2}}[-/]\d{{1,2}}(?:[-/]\d{{2,4}})? {_TIME}",
         rf"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?{_MONTH} {{1,2}}\d{{1,2}} {_TIME}"
         r"(?: \d{4}(?!\d)| [\w.-]{1,100} [\w./-]{1,100}(?:\[\d+\])?:)?",
         rf"[IWEFD]\d{{4}} {_TIME} {{1,8}}\d+ [\w./-]{{1,200}}:\d+\]",
         rf"{_TIME}{_ZONE}",
-        r"\d{10}\.\d{1,9}",
+        r"\d{10}\.\d{1,9}|1[5-9]\d{8}(?=[: ])",
     )
 )
 _LEVEL = r"(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL|SUCCESS)(?![\w])(?::[\w.]{0,100}:)?"
@@ -51,7 +52,7 @@ _RANKED = "|".join(
         r"(?P<bracket>\d{1,6})(?:[/|]\d{1,6})?\]:?",
         r"\[\d{1,6},(?P<mpi>\d{1,6})\](?:<std(?:out|err|diag)>)?:?",
         r"\[(?P<bare>\d{1,6})\]:?",
-        r"(?i:rank|worker|proc|process|trainer|task)[ _-]?(?P<named>\d{1,6}):",
+        r"(?i:rank|worker|proc|process|trainer|task)[ _-]?(?P<named>\d{1,6})(?::| {0,8}\|(?= |$))",
         r"\((?i:rank|worker|process)[ _:=]?(?P<paren>\d{1,6})\):?",
         r"(?P<srun>\d{1,6}):(?= |$)",
     )
@@ -59,8 +60,8 @@ _RANKED = "|".join(
 _SPOKEN = "|".join(
     (
         r"\((?:[\w.:-]{1,80} )?pid=\d+[^()]{0,80}\)",
-        r"(?:localhost|[A-Za-z][\w-]{0,60}[-.\d][\w.-]{0,100}):(?= |$)",
-        r"[A-Za-z][\w.-]{0,100}[-_]\d{1,6} {0,8}\|(?= |$)",
+        r"(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|[A-Za-z][\w-]{0,60}[-.\d][\w.-]{0,100}):(?= |$)",
+        r"[A-Za-z][\w.-]{0,100}\d {0,8}\|(?= |$)",
     )
 )
 _MARKS = (

@@ -34,6 +34,8 @@ _UTF_16_AND_32 = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+_MARK_FIRST = re.compile(rb"(?:(?<=\n)|\A)" + codecs.BOM_UTF8)
+"""What a log has in its middle that was put together from several files."""
 _ZEROS_FIRST = re.compile(rb"(?:(?<=\n)|\A)\0+")
 """What a log begins with that was truncated under its writer, and what a line feed in UTF-16 leaves."""
 _CUT_BY_ZEROS = re.compile(rb"\0{4,}")
@@ -170,7 +172,6 @@ def _in_utf_8(stream: BinaryIO) -> Iterator[bytes]:
     chunk = stream.read(_BLOCK_BYTES)
     encoding = next((name for mark, name in _UTF_16_AND_32 if chunk.startswith(mark)), None)
     if encoding is None:
-        chunk = chunk.removeprefix(codecs.BOM_UTF8)
         while chunk:
             yield chunk
             chunk = stream.read(_BLOCK_BYTES)
@@ -183,7 +184,9 @@ def _in_utf_8(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _plain(block: bytes) -> bytes:
-    """Return *block* without escapes, and without the zeros of a hole or of UTF-16."""
+    """Return *block* without escapes, without the zeros of a hole or of UTF-16, and without marks."""
+    if codecs.BOM_UTF8 in block:
+        block = _MARK_FIRST.sub(b"", block)
     if b"\0" in block:
         block = _CUT_BY_ZEROS.sub(b"\0\r", _ZEROS_FIRST.sub(b"", block))
         block = b"\n".join(map(_without_zeros_of_utf_16, block.split(b"\n")))

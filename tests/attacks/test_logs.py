@@ -96,12 +96,13 @@ def test_a_program_that_is_killed_under_a_bar_was_killed() -> None:
 BEFORE = (
     "[rank0]: ", "[rank0]:", "[default0]:", "0: ", " 0: ", "[1,0]<stdout>:", "[1,0]<stdout>: ", "[0] ",
     "(worker pid=123) ", "(RayTrainWorker pid=123, ip=10.0.0.1) ", "node01: ", "gpu-a100-3.cluster: ",
-    "trainer-1  | ", "node01: [rank0]: ",
+    "trainer-1  | ", "node01: [rank0]: ", "gpu01  | ", "rank 0 | ", "10.0.0.1: ", "10.0.0.1: [rank0]: ",
     "2024-01-02T03:04:05.678901234Z stdout F ", "2024-01-02T03:04:05+00:00 ", "[03:04:05] ",
     "2024-01-02 03:04:05,678 - INFO - my.trainer - ", "2024-01-02 03:04:05,678 - root - INFO - ",
     "[2024-01-02 03:04:05,678][__main__][INFO] - ", "INFO:root:", "INFO     ",
     "2024-01-02 03:04:05.678 | INFO     | mod:fn:12 - ", "[INFO|trainer.py:1234] 2024-01-02 03:04:05,678 >> ",
     "I0102 03:04:05.678901 12345 train.py:123] ", "Jan  2 03:04:05 node01 python[12]: ",
+    "20240102 03:04:05 | ", "I 01-02 03:04:05 [train.py:12] ", "1704164645: ",
     "\x1b[32m2024-01-02 03:04:05\x1b[0m \x1b[1mINFO\x1b[0m ",
     "\x1b]8;;file:///train.py\x1b\\12\x1b]8;;\x1b\\: ",
 )  # fmt: skip
@@ -121,7 +122,9 @@ def test_colours_inside_a_line_change_no_fact() -> None:
     assert read_train_log(coloured) == PLAIN
 
 
-@pytest.mark.parametrize("before", ["He said: ", "Answer: ", "The log of 2024 was ", "Q - A - "])
+@pytest.mark.parametrize(
+    "before", ["He said: ", "Answer: ", "Answer: 1234567890 ", "The log of 2024 was ", "Q - A - "]
+)
 def test_what_a_model_writes_before_a_form_makes_it_no_fact(before: str) -> None:
     log = read_train_log(each_line(BODY + "Killed\n", lambda line: before + line))
     assert (log.evaluations, log.steps, log.crash_line, log.num_lines_understood) == ((), (), None, 0)
@@ -176,6 +179,24 @@ def test_big_endian_with_its_mark_zeros_and_bytes_of_another_alphabet_are_read()
     assert "bridged" not in zero.accuracies
     appended = WHOLE.encode() + f"[Eval] Step 30 | {scores()}\r\n".encode("utf-16-le")
     assert [one.label for one in read_train_log(appended).evaluations] == ["20", "final", "30"]
+
+
+@pytest.mark.parametrize(("mark", "encoding"), [(b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le")])
+def test_the_mark_of_a_second_file_in_one_log_hides_no_start(mark: bytes, encoding: str) -> None:
+    first, second = BLOCK + step(20), BLOCK.replace("0.1", "0.2") + step(20, "0.9")
+    log = read_train_log(mark + first.encode(encoding) + mark + second.encode(encoding))
+    assert (log.start_lines, log.settings["lr"], log.losses) == ((1, 6), "0.2", (0.9,))
+
+
+@pytest.mark.parametrize("num_bars", [2, 7])
+def test_several_bars_and_several_lines_that_share_one_line_are_all_found(num_bars: int) -> None:
+    bars = " 45%|####  | 9/20 [00:01<00:02, 3.1it/s]" * num_bars
+    log = read_train_log(BLOCK + "".join(bars + line for line in BODY.splitlines()) + "\n")
+    assert (log.steps, log.losses, log.step_lines) == ((20, 40), (0.5, 0.4), (5, 5))
+    assert [(one.label, one.accuracies["bridged"], one.line) for one in log.evaluations] == [
+        ("20", 0.5, 5),
+        ("final", 1.0, 5),
+    ]
 
 
 def test_a_job_that_starts_again_and_takes_up_a_checkpoint_is_one_run_from_there() -> None:
