@@ -118,7 +118,8 @@ def test_an_archived_run_and_a_new_one_of_its_preset_have_one_digest(name):
 def test_what_absence_means_is_the_default_and_a_key_of_the_configuration():
     plain = config.flatten(config.TrainConfig())
     meant = inert.implied(config.TrainConfig())
-    assert {key: plain[key] for key in meant} == meant
+    # portable arithmetic is younger than runs that computed with the machine's own
+    assert {key: plain[key] for key in meant} == {**meant, "compute.arithmetic": "portable"}
     assert meant == {**inert.IMPLIED, **inert.IMPLIED_FOR_PRICE_LIST}
     problems = config.with_overrides(config.TrainConfig(), ["task.name=gsm8k"])
     assert inert.implied(problems) == inert.IMPLIED

@@ -81,7 +81,7 @@ def dying_at(monkeypatch):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("write", [11, 18, 19, 36])
+@pytest.mark.parametrize("write", [12, 19, 20, 37])
 def test_a_run_killed_in_the_middle_of_a_write_ends_with_the_same_bytes(
     one_run, short_run, tmp_path, cache_dir, monkeypatch, dying_at, write
 ):

@@ -111,10 +111,11 @@ def test_the_log_reads_like_this(one_run):
     assert "train.steps: 6" in log[1:end]
     assert 'prompt.instruction: "\\nA:"' in log[1:end]
     assert log[end + 1] == "World size: 1"
+    assert log[end + 2] == "[Config] arithmetic: the same bits on every x86-64 processor with AVX2"
     assert (
-        log[end + 2] == "[Eval Plan] steps: split=dev n=10 | final: split=test n=12 | final checkpoint: best"
+        log[end + 3] == "[Eval Plan] steps: split=dev n=10 | final: split=test n=12 | final checkpoint: best"
     )
-    kinds = [re.sub(r"\d+\.\d+", "x", line) for line in log[end + 3 :]]
+    kinds = [re.sub(r"\d+\.\d+", "x", line) for line in log[end + 4 :]]
     alone = "Source-alone acc: x | Target-alone acc: x | Bridged acc: x"
     best = f"step {result.best_step}"
     assert kinds[:3] == [
@@ -183,7 +184,7 @@ def test_the_configuration_on_disk_says_what_was_run(short_run):
     run_dir, result = short_run("one", preset="pocket_mean_pool")
     written = json.loads((run_dir / "config.json").read_text())
     assert list(written) == [
-        "format", "preset", "given", "effective", "inert", "digest", "models", "data", "notes",
+        "format", "preset", "given", "effective", "inert", "digest", "models", "data", "arithmetic", "notes",
     ]  # fmt: skip
     assert written["preset"] == "pocket_mean_pool"
     assert written["effective"]["bridge.conditioning"] == "mean"

@@ -15,6 +15,7 @@ import pytest
 
 from runkit.archive.liveness import run_state
 from runkit.archive.processes import identity_of, is_alive, own_identity
+from runkit.archive.watching import is_being_trained
 from runkit.archive.workspace import Workspace
 from runkit.errors import UsageError
 from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, Heartbeat, RunCapture
@@ -172,6 +173,7 @@ def test_a_wrapper_that_is_killed_leaves_a_run_that_is_seen_to_go_on_and_then_to
     assert seen.state.value == "killed"
     assert "is gone and wrote no end; the last sign of life is of" in seen.state.because
     assert seen.state.because.endswith("train.log ends at line 1")
+    until(lambda: not is_being_trained(folder))  # who kept the log lets go of it
     status = preserve(workspace, PreserveRequest(folder)).sealed.status
     assert status.value == "truncated"
     assert status.reason.startswith("nobody saw how the program ended; its last sign of life is of 2")
