@@ -12,15 +12,16 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from runkit.archive.liveness import run_state
+from runkit.archive.naming import distinct_name
 from runkit.archive.running import only_writer
 from runkit.archive.workspace import checked_run_id
 from runkit.errors import AlreadyExists, RecordInvalid, StorageFailed, UsageError
 from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, RunCapture, SchedulerJob
 from runkit.records.manifest import Command
 
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_STEM = 100
 """Of 128, so that job, rank and number find room behind it."""
 _NUM_TRIES, _TRY_SECONDS = 5, 0.05
@@ -56,34 +57,47 @@ def claimed_run(runs: Path, start: Start, held: ExitStack) -> ClaimedRun:
     Raises:
         StorageFailed: There is no room below *runs*, or it may not be written.
     """
-    wished, remark = _wished(start)
-    is_named = start.run_id is not None
+    wished, is_named, remark = _wished(start)
     if not is_named and (before := _requeued(runs, start)) is not None:
         claim = _tried(before, start, held, may_go_on=True)
         if isinstance(claim, ClaimedRun):
             return claim
     because = ""
     for name in _numbered(wished):
-        claim = _tried(runs / name, start, held, may_go_on=is_named)
+        claim = _tried(runs / name, start, held, may_go_on=is_named and name.startswith(wished))
         if isinstance(claim, ClaimedRun):
-            if is_named and because:
+            if start.run_id is not None and because:
                 remark = f"{remark + '; ' if remark else ''}{because}, so this one is called {name!r}"
             return replace(claim, remark=remark)
         because = because or f"there is a run {name!r} already and {claim}"
     raise StorageFailed(f"{runs} has no name left for {wished!r}")
 
 
-def _wished(start: Start) -> tuple[str, str | None]:
-    """Return the name that the run should have, and why it is not the one that was asked for."""
+class _Wished(NamedTuple):
+    """The name that a run should have."""
+
+    name: str
+    is_of_the_run: bool
+    """Whether who gives this name again means the same run."""
+    remark: str | None = None
+    """Why it is not the one that was asked for."""
+
+
+def _wished(start: Start) -> _Wished:
     rank = f"_r{start.job.rank}" if start.job is not None and start.job.rank is not None else ""
     default = f"{_stem(start.command)}_{datetime.now():%Y%m%d_%H%M%S}"
+    if start.job is not None:
+        default = f"{default}_{start.job.label}"
     if start.run_id is None:
-        return f"{default}_{start.job.label}{rank}" if start.job is not None else default, None
+        return _Wished(f"{default}{rank}", is_of_the_run=False)
     try:
-        return checked_run_id(f"{start.run_id}{rank}"), None
+        return _Wished(checked_run_id(f"{start.run_id}{rank}"), is_of_the_run=True)
     except UsageError as error:
-        cleaned = _NOT_IN_A_NAME.sub("_", start.run_id).lstrip("._+-")[:_LONGEST_STEM] or default
-        return f"{cleaned}{rank}", f"{error}; this run is called {cleaned + rank!r}"
+        try:
+            name, is_of_the_run = f"{distinct_name(start.run_id, longest=_LONGEST_STEM)}{rank}", True
+        except UsageError:  # nothing of it can be one
+            name, is_of_the_run = f"{default}{rank}", False
+        return _Wished(name, is_of_the_run, f"{error}; this run is called {name!r}")
 
 
 def _stem(command: Command) -> str:

@@ -91,6 +91,19 @@ def repaired_name(directory_name: str) -> RunName:
     return RunName(_with_digest(run_id, directory_name), because)
 
 
+def distinct_name(name: str, *, longest: int) -> str:
+    """Return a run id of at most *longest* characters that no other *name* gives; errors as above.
+
+    >>> distinct_name("a", longest=9), distinct_name("a b", longest=99), distinct_name('"a"', longest=99)
+    ('a', 'a-b-c8687a08', 'a-ac8d8342')
+    """
+    made = repaired_name(name)
+    has_digest = made.because not in {None, _NO_QUOTES}
+    if len(made.run_id) <= longest and (made.run_id == name or has_digest):
+        return made.run_id
+    return _with_digest(made.run_id[: longest - _DIGEST_LETTERS - 1], name)
+
+
 def _is_safe(name: str) -> bool:
     try:
         return checked_run_id(name) == name and _why_unsafe(name) is None

@@ -509,3 +509,21 @@ def test_packages_are_unknown_with_the_reason_where_no_python_runs(workspace: Wo
     facts = [fact for fact in contrast(manifest, other).section("environment").facts if "pack" in fact.name]
     (fact,) = facts  # not one for each package, as if they were known to differ
     assert (fact.first, fact.remark) == (None, software.packages_missing_because)
+
+
+def test_two_ids_that_cannot_be_are_two_runs_and_each_given_again_is_the_same_run(
+    workspace: Workspace,
+) -> None:
+    wished = ("é", "日本", "a\\b", "a b", "a\nb", '"a"', "a", "é", "日本")
+    for run_id in wished:
+        done = ran(workspace, "--run-id", run_id, "--", "true")
+        assert done.returncode == 0, done.stderr
+    starts = {path.name: 1 + len(capture_of(path).resumptions) for path in workspace.runs.iterdir()}
+    assert sorted(starts.values()) == [1, 1, 1, 1, 1, 2, 2]
+    assert starts["e-4a99557e"] == 2
+
+
+def test_an_id_of_which_nothing_is_left_never_joins_another_run(workspace: Workspace) -> None:
+    for _time in range(2):
+        assert ran(workspace, "--run-id", "", "--", "true").returncode == 0
+    assert len(list(workspace.runs.iterdir())) == 2
