@@ -1,6 +1,6 @@
 """Trains every pocket run of the archive again and seals it anew, with the notes that people wrote.
 
-    python benchmarks/pocket_archive.py train --out FOLDER [--at-once N] [--part K/M]
+    python benchmarks/pocket_archive.py train --out FOLDER [--at-once N]
     python benchmarks/pocket_archive.py seal --runs FOLDER
 
 Any x86-64 machine with AVX2 may train them (see ``runkit.engine.arithmetic``). Waivers are left out when a
@@ -34,9 +34,8 @@ def pocket_runs() -> list[Manifest]:
     return sorted(found, key=lambda one: -(one.sealed.duration_seconds or 0.0))
 
 
-def train(out: Path, *, at_once: int, part: tuple[int, int]) -> list[str]:
-    """Train the runs of *part* below *out* and return the ids of those that failed."""
-    number, parts = part
+def train(out: Path, *, at_once: int) -> list[str]:
+    """Train the runs that are not below *out* yet, and return the ids of those that failed."""
     out.mkdir(parents=True, exist_ok=True)
 
     def trained(manifest: Manifest) -> int:
@@ -49,7 +48,7 @@ def train(out: Path, *, at_once: int, part: tuple[int, int]) -> list[str]:
             command = [sys.executable, "-m", *argv]
             return subprocess.run(command, cwd=out, env=environment, stdout=log, stderr=log).returncode
 
-    chosen = [one for one in pocket_runs()[number - 1 :: parts] if not (out / "runs" / one.run_id).exists()]
+    chosen = [one for one in pocket_runs() if not (out / "runs" / one.run_id).exists()]
     with ThreadPoolExecutor(at_once) as pool:
         codes = list(pool.map(trained, chosen))
     return [one.run_id for one, code in zip(chosen, codes, strict=True) if code != 0]
@@ -65,7 +64,7 @@ def seal(runs: Path) -> None:
             continue
         storage = {artifact.storage for artifact in before.sealed.artifacts}
         workspace.manifest_path(before.run_id).unlink()
-        (workspace.manifests / f"{before.run_id}.outcomes.parquet").unlink(missing_ok=True)
+        workspace.outcomes_path(before.run_id).unlink(missing_ok=True)
         shutil.rmtree(workspace.preserved_runs / before.run_id, ignore_errors=True)
         preserve(
             workspace,
@@ -93,15 +92,13 @@ def main(arguments: Sequence[str]) -> int:
     training = verbs.add_parser("train")
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--at-once", type=int, default=os.cpu_count() or 1)
-    training.add_argument("--part", default="1/1", help="only every M-th run, from the K-th on: K/M")
     sealing = verbs.add_parser("seal")
     sealing.add_argument("--runs", type=Path, required=True)
     asked = parser.parse_args(arguments)
     if asked.verb == "seal":
         seal(asked.runs)
         return 0
-    number, parts = map(int, asked.part.split("/"))
-    failed = train(asked.out.resolve(), at_once=asked.at_once, part=(number, parts))
+    failed = train(asked.out.resolve(), at_once=asked.at_once)
     print("failed:", ", ".join(failed) or "none")
     return 1 if failed else 0
 

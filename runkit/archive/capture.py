@@ -6,7 +6,6 @@ import os
 import platform
 import socket
 from collections.abc import Sequence
-from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -23,11 +22,6 @@ _LAUNCHERS = (
     ("OMPI_COMM_WORLD_RANK", "mpirun"),
 )
 """Variables that launchers set for what they launch; the first that is set names the launcher."""
-
-
-def now() -> str:
-    """Return the time in ISO 8601 with the machine's offset, to the second."""
-    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def captured_command(argv: Sequence[str], *, world_size: int | None, also: Sequence[str] = ()) -> Command:

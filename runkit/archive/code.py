@@ -28,7 +28,7 @@ from runkit.archive.writing import write_atomically
 from runkit.records.capture import CAPTURE_FILE
 from runkit.records.manifest import Code
 from runkit.records.record import canonical_digest
-from runkit.secrets.paths import says_secret
+from runkit.secrets.paths import PROGRAMS, says_secret
 from runkit.secrets.text import without_secrets
 
 CODE_FOLDER = "code"
@@ -57,43 +57,9 @@ _TOOLS = re.compile(
 )
 _RUN_FOLDERS = re.compile(r"(?P<run>(?:^|.*/)runs/[^/]+)/")
 _ARCHIVES = re.compile(r"(?P<workspace>^|.*/)(?:preserved_runs|manifests|paper_tables)/")
-_SOURCES = frozenset(
-    [
-        ".py",
-        ".pyi",
-        ".pyx",
-        ".pxd",
-        ".ipynb",
-        ".c",
-        ".cc",
-        ".cpp",
-        ".cu",
-        ".cuh",
-        ".h",
-        ".hpp",
-        ".js",
-        ".ts",
-        ".go",
-        ".rs",
-        ".java",
-        ".jl",
-        ".r",
-        ".lua",
-        ".m",
-        ".sh",
-        ".bash",
-        ".slurm",
-        ".sbatch",
-        ".toml",
-        ".yaml",
-        ".yml",
-        ".cfg",
-        ".ini",
-        ".gin",
-        ".proto",
-        ".cmake",
-    ]
-)
+_SOURCES = PROGRAMS | {
+    ".sh", ".bash", ".slurm", ".sbatch", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".gin",
+}  # fmt: skip
 """Untracked files that count when code is compared; others may be what a run wrote."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from runkit.archive.capture import now
+from runkit.archive.clock import now
 from runkit.archive.processes import own_identity
 from runkit.archive.writing import write_atomically
 from runkit.errors import StorageFailed

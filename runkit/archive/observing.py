@@ -18,41 +18,32 @@ _WORTH_THREADS_BYTES = 8 << 20
 """Starting threads for less than this takes longer than hashing it."""
 
 
-def observe_run(
-    workspace: Workspace, manifest: Manifest, *, rehash: bool, references: Path | None = None
-) -> RunObservation:
-    """Return what lies on the disk for one run.
+def observe_runs(
+    workspace: Workspace,
+    manifests: Sequence[Manifest],
+    *,
+    rehash: bool = True,
+    references: Path | None = None,
+    jobs: int | None = None,
+) -> list[RunObservation]:
+    """Return what lies on the disk for each run; files that share their bytes are read once.
 
     Args:
         rehash: Read every byte; otherwise only sizes are looked at.
         references: Folder that holds the run directories of artifacts kept by reference, each under its
             run id; None when they are not at hand.
+        jobs: Files that are hashed at once; None: one a core.
     """
-    jobs = (os.cpu_count() or 1) if rehash and _num_bytes(manifest) >= _WORTH_THREADS_BYTES else 1
-    return _observed(workspace, [manifest], rehash=rehash, references=references, jobs=jobs)[0]
-
-
-def observe_runs(
-    workspace: Workspace, manifests: Sequence[Manifest], *, references: Path | None = None, jobs: int
-) -> list[RunObservation]:
-    """Return what lies on the disk for each run, every byte read, *jobs* files at once."""
-    is_worth_it = sum(map(_num_bytes, manifests)) >= _WORTH_THREADS_BYTES
-    return _observed(
-        workspace, manifests, rehash=True, references=references, jobs=jobs if is_worth_it else 1
-    )
+    is_worth_it = rehash and sum(map(_num_bytes, manifests)) >= _WORTH_THREADS_BYTES
+    runs = [_RunPlaces.of(workspace, manifest, references) for manifest in manifests]
+    paths = {path for run in runs for path in run.paths()}
+    num_at_once = (jobs or os.cpu_count() or 1) if is_worth_it else 1
+    seen = _observed_files(paths, rehash=rehash, jobs=num_at_once)
+    return [run.observation(seen, rehash=rehash) for run in runs]
 
 
 def _num_bytes(manifest: Manifest) -> int:
     return sum(artifact.size_bytes for artifact in manifest.sealed.artifacts)
-
-
-def _observed(
-    workspace: Workspace, manifests: Sequence[Manifest], *, rehash: bool, references: Path | None, jobs: int
-) -> list[RunObservation]:
-    runs = [_RunPlaces.of(workspace, manifest, references) for manifest in manifests]
-    paths = {path for run in runs for path in run.paths()}
-    seen = _observed_files(paths, rehash=rehash, jobs=jobs)
-    return [run.observation(seen, rehash=rehash) for run in runs]
 
 
 @dataclass(frozen=True)

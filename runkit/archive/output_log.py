@@ -10,17 +10,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
+
+from runkit.archive.clock import now
 
 _RETRY_SECONDS = 1.0
 _MOST_GAPS = 100
 """More are added to the last one."""
-
-
-def now() -> str:
-    """Return the time in ISO 8601 with the machine's offset, to the second."""
-    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 @dataclass

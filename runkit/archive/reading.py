@@ -33,11 +33,27 @@ class ManifestFolder:
     manifests: tuple[Manifest, ...]
     """Sorted by run id."""
     unreadable: tuple[UnreadableManifest, ...]
+    file_ids: tuple[str, ...]
+    """Names, without ``.json``, of the files that :attr:`manifests` were read from, sorted. A manifest may
+    name another run."""
 
 
 def run_ids(workspace: Workspace) -> tuple[str, ...]:
     """Return the ids of all runs that have a manifest, sorted."""
     return tuple(sorted(name.removesuffix(".json") for name in _manifest_names(workspace)))
+
+
+def wanted_ids(present: Sequence[str], chosen: Sequence[str]) -> frozenset[str]:
+    """Return the runs *chosen*, or all that are *present* when none is named.
+
+    Raises:
+        UnknownName: No such run is preserved; with the nearest id.
+    """
+    for run_id in chosen:
+        if run_id not in present:
+            way_out = "`runkit list` shows the preserved runs"
+            raise UnknownName.among("preserved run", run_id, present, way_out=way_out)
+    return frozenset(chosen or present)
 
 
 def read_manifest(workspace: Workspace, run_id: str) -> Manifest:
@@ -47,11 +63,7 @@ def read_manifest(workspace: Workspace, run_id: str) -> Manifest:
         UnknownName: No such run is preserved; with the nearest id.
         RecordInvalid: The file is not a valid manifest.
     """
-    known = run_ids(workspace)
-    if run_id not in known:
-        raise UnknownName.among(
-            "preserved run", run_id, known, way_out="`runkit list` shows the preserved runs"
-        )
+    wanted_ids(run_ids(workspace), [run_id])
     try:
         text = manifest_text(workspace, run_id)
     except OSError as error:
@@ -68,7 +80,8 @@ def chosen_manifests(workspace: Workspace, chosen: Sequence[str]) -> ManifestFol
     """
     if not chosen:
         return read_manifests(workspace)
-    return ManifestFolder(tuple(read_manifest(workspace, run_id) for run_id in sorted(set(chosen))), ())
+    names = tuple(sorted(set(chosen)))
+    return ManifestFolder(tuple(read_manifest(workspace, run_id) for run_id in names), (), names)
 
 
 def manifest_text(workspace: Workspace, run_id: str) -> bytes:
@@ -91,7 +104,7 @@ def _read_each(workspace: Workspace, parsed: Callable[[memoryview, str], Manifes
     unreadable: list[UnreadableManifest] = []
     names = sorted(_manifest_names(workspace))
     if not names:
-        return ManifestFolder((), ())
+        return ManifestFolder((), (), ())
     with _ManyFiles(str(workspace.manifests)) as files:
         for name in names:
             try:
@@ -100,7 +113,12 @@ def _read_each(workspace: Workspace, parsed: Callable[[memoryview, str], Manifes
                 unreadable.append(UnreadableManifest(name, str(error)))
             except OSError as error:
                 unreadable.append(UnreadableManifest(name, _not_read(name, error)))
-    return ManifestFolder(tuple(sorted(manifests, key=lambda one: one.run_id)), tuple(unreadable))
+    bad = {one.path for one in unreadable}
+    return ManifestFolder(
+        tuple(sorted(manifests, key=lambda one: one.run_id)),
+        tuple(unreadable),
+        tuple(name.removesuffix(".json") for name in names if name not in bad),
+    )
 
 
 def _not_read(name: str, error: OSError) -> str:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from runkit.archive.hashing import FileDigest, write_hashed
 from runkit.archive.store import StagedFile, claimed, finish_staging, publish, staging
 from runkit.archive.workspace import Workspace
-from runkit.errors import RunUnreadable, StorageFailed
+from runkit.errors import RunkitError, RunUnreadable, StorageFailed
 from runkit.records.manifest import Artifact, Manifest
 
 _CHUNK_BYTES = 1 << 20
@@ -65,21 +65,38 @@ def check_artifacts(run: SealedRun, opened: OpenArtifact) -> int:
     Raises:
         RunUnreadable: One is not what was sealed.
     """
-    return sum(check_artifact(run, artifact, opened) for artifact in _kept(run.manifest))
+    damaged: list[str] = []
+    num_bytes = read_artifacts(run, opened, damaged)
+    if damaged:
+        raise RunUnreadable(f"{damaged[0]}; nothing was taken")
+    return num_bytes
 
 
-def check_artifact(run: SealedRun, artifact: Artifact, opened: OpenArtifact) -> int:
-    """Read one file of *run*, and return how many bytes that were: none of a file by reference.
+def read_artifacts(
+    run: SealedRun,
+    opened: OpenArtifact,
+    damaged: list[str],
+    *,
+    unopened: tuple[type[RunkitError], ...] = (),
+) -> int:
+    """Read every kept file of *run* where it is, the damaged ones too, and return how many bytes that were.
 
-    Raises:
-        RunUnreadable: It is not what was sealed.
+    Args:
+        damaged: Takes a sentence for each file that is not what was sealed.
+        unopened: Errors of *opened* after which the next file can be opened all the same.
     """
-    if not artifact.is_here:
-        return 0
-    with opened(artifact) as reader:
-        digest = _digest_of(reader, limit=artifact.size_bytes)
-    _check_digest(artifact.path, digest, artifact.sha256, run.origin)
-    return digest.size_bytes
+    num_bytes = 0
+    for artifact in _kept(run.manifest):
+        try:
+            with opened(artifact) as reader:
+                digest = _digest_of(reader, limit=artifact.size_bytes)
+        except unopened as error:
+            damaged.append(str(error))
+            continue
+        num_bytes += digest.size_bytes
+        if digest.sha256 != artifact.sha256:
+            damaged.append(_other_bytes(artifact.path, digest, artifact.sha256, run.origin))
+    return num_bytes
 
 
 def receive(workspace: Workspace, run: SealedRun, opened: OpenArtifact) -> None:
@@ -152,10 +169,11 @@ def _check_paths(manifest: Manifest, origin: str) -> None:
 
 def _check_digest(path: str, found: FileDigest, expected: str, origin: str) -> None:
     if found.sha256 != expected:
-        raise RunUnreadable(
-            f"{origin}: {path} has sha256 {found.sha256[:12]}…, the manifest says {expected[:12]}…; nothing "
-            "was taken"
-        )
+        raise RunUnreadable(f"{_other_bytes(path, found, expected, origin)}; nothing was taken")
+
+
+def _other_bytes(path: str, found: FileDigest, expected: str, origin: str) -> str:
+    return f"{origin}: {path} has sha256 {found.sha256[:12]}…, the manifest says {expected[:12]}…"
 
 
 def _digest_of(reader: BinaryIO, *, limit: int) -> FileDigest:

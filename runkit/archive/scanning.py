@@ -6,10 +6,11 @@ these are looked at closely. Large files without text are not looked into.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from runkit.archive.workspace import Workspace
 from runkit.records.manifest import Manifest
@@ -76,11 +77,11 @@ def secrets_in_file(path: Path) -> tuple[tuple[int, str], ...]:
                 return ()
             found: list[tuple[int, str]] = []
             before, num_close = 0, 0
-            block = head
-            while block and len(found) < _MOST_IN_ONE_FILE:
-                block += file.readline(_LINE_BYTES)
+            for block in _utf16_blocks(head, file) if _is_utf16(head) else _blocks(head, file):
+                if len(found) >= _MOST_IN_ONE_FILE:
+                    break
                 is_close = num_close < _CLOSE_BYTES
-                lines, num_lines = _candidate_lines(_as_utf8(block), is_close=is_close)
+                lines, num_lines = _candidate_lines(block, is_close=is_close)
                 for one in lines:
                     num_close += len(one.text)
                     kinds = _kinds_at_head(one.text, is_close=num_close < _CLOSE_BYTES)
@@ -88,10 +89,31 @@ def secrets_in_file(path: Path) -> tuple[tuple[int, str], ...]:
                     if len(found) >= _MOST_IN_ONE_FILE:
                         break
                 before += num_lines
-                block = file.read(_BLOCK_BYTES)
     except OSError:
         return ()
     return tuple(dict.fromkeys(found))[:_MOST_IN_ONE_FILE]
+
+
+def _blocks(head: bytes, file: BinaryIO) -> Iterator[bytes]:
+    """Yield *head* and the rest of *file* in blocks that end with a line, unless one is very long."""
+    block = head
+    while block:
+        yield block + file.readline(_LINE_BYTES)
+        block = file.read(_BLOCK_BYTES)
+
+
+def _utf16_blocks(head: bytes, file: BinaryIO) -> Iterator[bytes]:
+    """Yield as UTF-8 what :func:`_blocks` yields of a file in UTF-16."""
+    decoder = codecs.getincrementaldecoder("utf-16")(errors="replace")
+    block, line = head, ""
+    while block:
+        text = line + decoder.decode(block)
+        end = text.rfind("\n") + 1 or (len(text) if len(text) > _LINE_BYTES else 0)
+        if end:
+            yield text[:end].encode()
+        line = text[end:]
+        block = file.read(_BLOCK_BYTES)
+    yield (line + decoder.decode(b"", final=True)).encode()
 
 
 def secrets_in_bytes(content: bytes) -> tuple[tuple[int, str], ...]:

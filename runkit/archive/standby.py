@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from runkit.archive.output_log import OutputLog, now
+from runkit.archive.clock import now
+from runkit.archive.output_log import OutputLog
 
 _FINISHED, _LEFT = b".", b"l"
 _BEAT_SECONDS = 10

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from runkit.archive.output_log import OutputLog, now
+from runkit.archive.clock import now
+from runkit.archive.output_log import OutputLog
 from runkit.archive.standby import Standby, standing_by
 from runkit.records.capture import ASKED_TO_STOP, ProcessEnd
 

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from runkit import __version__
 from runkit.cli import auditing, checking, comparing, keeping, printing, running, storing, training
-from runkit.cli.failing import tell
+from runkit.cli.failing import tell_error
 from runkit.cli.output import Output, guarded, keep_descriptors
 from runkit.errors import RunkitError
 
@@ -35,7 +35,7 @@ class OneLineErrors(TyperGroup):
                 status = ended.code if isinstance(ended.code, int) else EXIT_CLEAN
             except Exception as error:  # noqa: BLE001  # a defect is no finding, whichever it is
                 if error is not out.failure:
-                    tell(error)
+                    tell_error(error)
                 status = EXIT_ERROR
             was_stopped = out.failure is not None
             out.finish()
@@ -49,7 +49,7 @@ class OneLineErrors(TyperGroup):
         except (RunkitError, OSError, KeyboardInterrupt) as error:
             # What cannot be written is told in one place, when all is done.
             if not (isinstance(sys.stdout, Output) and error is sys.stdout.failure):
-                tell(error)
+                tell_error(error)
             raise typer.Exit(EXIT_ERROR) from error
 
 

@@ -38,7 +38,7 @@ def line_for(error: BaseException) -> str:
     )
 
 
-def tell(error: BaseException) -> None:
+def tell_error(error: BaseException) -> None:
     """Print the line for *error*, and before it, if that is asked for, where a defect lies."""
     if _is_defect(error) and os.environ.get(TRACEBACK_VARIABLE):
         print("\n".join(_places(error)), file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runkit.cli import failing
+from runkit.cli.failing import tell_error
 from runkit.cli.options import WorkspaceFolder, opened, tell
 from runkit.cli.output import console
 from runkit.render.escaping import one_line
@@ -98,7 +98,7 @@ def _print_each(archive: Workspace, names: Sequence[str], *, latex: bool, pdf: b
         try:
             _print_one(archive, name, latex=latex, pdf=pdf)
         except RunkitError as error:
-            failing.tell(error)
+            tell_error(error)
             failed = True
     if failed:
         raise typer.Exit(2)

@@ -237,8 +237,14 @@ def _verify_elsewhere(place: str, runs: tuple[str, ...], max_size: str | None) -
 
         if runs:
             raise UsageError("a pack is verified whole; name no runs with --at FILE")
-        num_runs, num_files, num_bytes = verify_pack(Path(place), max_bytes=_max_bytes(max_size))
-        print(f"{_num(num_runs, 'run')}, {_num(num_files, 'file')}, {_size(num_bytes)} hashed: all as sealed")
+        found = verify_pack(Path(place), max_bytes=_max_bytes(max_size))
+        for sentence in found.damaged:
+            print(f"  error {one_line(sentence)}")
+        result = f"{_num(len(found.damaged), 'file')} damaged" if found.damaged else "all as sealed"
+        held = f"{_num(found.num_runs, 'run')}, {_num(found.num_files, 'file')}, {_size(found.num_bytes)}"
+        print(f"{held} hashed: {result}")
+        if found.damaged:
+            raise typer.Exit(1)
         return
     from runkit.workflows.remote import verify_remote
 

@@ -44,8 +44,12 @@ def settle(setting: Setting, environment: MutableMapping[str, str] = os.environ)
             del environment[name]
 
 
-def promise(arithmetic: Arithmetic) -> str:
-    """Return in one sentence which machines repeat numbers that were computed so."""
+def promise(arithmetic: Arithmetic, *, is_embedded_pair: bool) -> str:
+    """Return in one sentence which machines repeat numbers that were computed so.
+
+    Args:
+        is_embedded_pair: Whether the models are the ones that two makers' processors were compared with.
+    """
     if arithmetic.device != "cpu":
         return "the same bits on the same kind of GPU with the same versions"
     if arithmetic.setting == "fast":
@@ -55,4 +59,6 @@ def promise(arithmetic: Arithmetic) -> str:
         return f"the same bits on this kind of processor only: other bits than elsewhere in {named}"
     if arithmetic.threads > 1:
         return f"the same bits with {arithmetic.threads} threads on the same kind of processor"
+    if not is_embedded_pair:
+        return "the same bits on this kind of processor; others were compared for the embedded pair only"
     return "the same bits on every x86-64 processor with AVX2"

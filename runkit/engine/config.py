@@ -271,8 +271,8 @@ class ComputeConfig(_Section):
     transformers does. The last bits differ, and on the CPU nothing does."""
     arithmetic: Literal["portable", "fast"] = "portable"
     """On a CPU: ``portable`` gives the same bits on every x86-64 processor with AVX2 (see
-    :mod:`runkit.engine.arithmetic`); ``fast`` computes with the machine's own kernels, half as long again as
-    fast, and repeats on the same kind of processor only."""
+    :mod:`runkit.engine.arithmetic`); ``fast`` computes with the machine's own kernels, in about two thirds of
+    the time, and repeats on the same kind of processor only."""
     gradient_accumulation_steps: _Positive = 1
     """Passes in which each process takes its share of ``train.batch_size``, which is the global batch: more
     passes or more processes need less memory each, and the batches stay what they are."""

@@ -24,7 +24,6 @@ from runkit.engine.tasks.base import outcome
 from runkit.engine.train_run import (
     BEST,
     LAST,
-    arithmetic_of,
     assert_as_recorded,
     fixed_arithmetic,
     identities,
@@ -86,7 +85,7 @@ def evaluate_again(
     with fixed_arithmetic(config.compute.threads):
         prepared = prepare(config, cache_dir=cache_dir, note=note)
         assert_as_recorded(recorded, identities(config, prepared), run_dir.name)
-        if (difference := other_arithmetic(recorded, arithmetic_of(config, prepared))) is not None:
+        if (difference := other_arithmetic(recorded, config, prepared)) is not None:
             note(difference)
         bridge = new_bridge(config, prepared)
         load_into(bridge, checkpoint.weights)

@@ -22,6 +22,7 @@ from runkit.engine.config import TrainConfig
 from runkit.engine.evaluate import Counts, Scored, count, derangement, read_generations, score
 from runkit.engine.launched import cause_of
 from runkit.engine.memory import enough_memory
+from runkit.engine.origin import EMBEDDED
 from runkit.engine.pair import FrozenModel, assert_frozen
 from runkit.engine.preparation import Measured, Prepared, bridged, fit, new_bridge, prepare
 from runkit.engine.recorded import difference_from
@@ -155,7 +156,7 @@ def resume(
         with _ending_logged(files, at, world):
             files.cut_back(saved.sizes, step=saved.step)
             run.announce_resumption(best)
-            if (difference := other_arithmetic(recorded, arithmetic_of(config, prepared))) is not None:
+            if (difference := other_arithmetic(recorded, config, prepared)) is not None:
                 files.log(difference)
                 reporter.note(difference)
             result = run.to_the_end(best)
@@ -260,7 +261,7 @@ def _open(
             say(f"[Config] {sentence}")
     given = configuration.flatten(config) if notes.given is None else notes.given
     prepared = fitted.prepared()
-    say(f"[Config] arithmetic: {promise(arithmetic_of(sized, prepared))}")
+    say(f"[Config] arithmetic: {_promised(sized, arithmetic_of(sized, prepared))}")
     files.config(_config_record(sized, prepared, notes._replace(given=given, automatic=chosen)))
     say(
         f"[Eval Plan] steps: split=dev n={config.eval.dev_items} | "
@@ -547,16 +548,23 @@ def arithmetic_of(config: TrainConfig, prepared: Prepared) -> Arithmetic:
     )
 
 
-def other_arithmetic(recorded: Mapping[str, Any], here: Arithmetic) -> str | None:
+def _promised(config: TrainConfig, arithmetic: Arithmetic) -> str:
+    pair = {config.pair.source, config.pair.target}
+    return promise(arithmetic, is_embedded_pair=pair <= set(EMBEDDED) and config.pair.dtype == "fp32")
+
+
+def other_arithmetic(recorded: Mapping[str, Any], config: TrainConfig, prepared: Prepared) -> str | None:
     """Return a line about what this machine computes otherwise than the run of *recorded*, if anything.
 
     Runs that are older than the record say nothing of it, and nothing is compared.
     """
-    known = recorded.get("arithmetic")
+    known, here = recorded.get("arithmetic"), arithmetic_of(config, prepared)
     if known is None or known == here.model_dump(mode="json"):
         return None
     before = Arithmetic.from_mapping(known, origin="config.json: arithmetic")
-    return f"[Config] arithmetic: the run began with {promise(before)}; here {promise(here)}"
+    return (
+        f"[Config] arithmetic: the run began with {_promised(config, before)}; here {_promised(config, here)}"
+    )
 
 
 def identities(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:

@@ -27,47 +27,15 @@ _NAMES = re.compile(
 _SAMPLES = re.compile(
     r"\.(example|sample|template|dist|pub)$|[._-](example|sample|template)\b", re.IGNORECASE
 )
-_SOURCES = frozenset(
-    [
-        ".py",
-        ".pyi",
-        ".pyx",
-        ".ipynb",
-        ".c",
-        ".cc",
-        ".cpp",
-        ".cu",
-        ".cuh",
-        ".h",
-        ".hpp",
-        ".js",
-        ".jsx",
-        ".ts",
-        ".tsx",
-        ".mjs",
-        ".go",
-        ".rs",
-        ".java",
-        ".kt",
-        ".scala",
-        ".jl",
-        ".r",
-        ".rb",
-        ".php",
-        ".lua",
-        ".m",
-        ".swift",
-        ".md",
-        ".rst",
-        ".tex",
-        ".html",
-        ".css",
-        ".proto",
-        ".sql",
-        ".cmake",
-        ".gradle",
-    ]
-)
+PROGRAMS = frozenset(
+    {
+        ".py", ".pyi", ".pyx", ".pxd", ".ipynb", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".js",
+        ".jsx", ".ts", ".tsx", ".mjs", ".go", ".rs", ".java", ".kt", ".scala", ".jl", ".r", ".rb", ".php",
+        ".lua", ".m", ".swift", ".proto", ".sql", ".cmake", ".gradle",
+    }
+)  # fmt: skip
+"""Suffixes of files that people write programs in."""
+_SOURCES = PROGRAMS | frozenset([".md", ".rst", ".tex", ".html", ".css"])
 """A program may be called ``secrets.py``; what it holds is looked at, its name says nothing."""
 
 

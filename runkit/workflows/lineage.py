@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from runkit.archive.reading import read_manifests, read_outcomes, read_projections, run_ids
+from runkit.archive.reading import read_manifests, read_outcomes, read_projections
 from runkit.archive.workspace import Workspace
 from runkit.checks.claims import claiming_runs
 from runkit.checks.comparison import KeyDifference, effective_difference, is_noop
@@ -105,10 +105,9 @@ class LineageReport:
 
 def lineage(workspace: Workspace) -> LineageReport:
     """Return how the runs of the archive are related; a manifest that cannot be read is a finding."""
-    files = run_ids(workspace)
     folder = read_manifests(workspace)
     unreadable = frozenset(bad.path.removesuffix(".json") for bad in folder.unreadable)
-    named = rightly_named(folder.manifests, [name for name in files if name not in unreadable])
+    named = rightly_named(folder.manifests, folder.file_ids)
     misnamed = frozenset(finding.run_id for finding in named.findings)
     view = ArchiveView(named.manifests, unreadable_ids=unreadable | misnamed)
     outcomes = _compared_outcomes(workspace, view)
@@ -187,8 +186,7 @@ def check_lineage(workspace: Workspace, *, in_full: bool = False) -> LineageChec
     """
     folder = read_manifests(workspace) if in_full else read_projections(workspace)
     unreadable = frozenset(bad.path.removesuffix(".json") for bad in folder.unreadable)
-    names = [name for name in run_ids(workspace) if name not in unreadable]
-    named = rightly_named(folder.manifests, names)
+    named = rightly_named(folder.manifests, folder.file_ids)
     hidden = unreadable | {finding.run_id for finding in named.findings}
     view = ArchiveView(named.manifests, unreadable_ids=hidden)
     outcomes = _read_outcomes(workspace, view, sorted(claiming_runs(view)))

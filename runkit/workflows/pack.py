@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from runkit.archive.hashing import file_digest
 from runkit.archive.opening import OUTCOMES_LIMIT_BYTES
@@ -28,6 +28,7 @@ from runkit.archive.receiving import (
     SealedRun,
     check_artifacts,
     check_space,
+    read_artifacts,
     receive,
     sealed_run,
 )
@@ -87,7 +88,7 @@ def pack(workspace: Workspace, chosen: Sequence[str], *, to: Path) -> PackReport
     temporary = to.with_name(f".{to.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     try:
         _write(workspace, manifests, temporary, to)
-        num_bytes = sum(run.num_bytes for run in _checked(temporary))
+        num_bytes = sum(run.num_bytes for run in _whole(temporary))
         digest = file_digest(temporary)
         _name(temporary, to)
     finally:
@@ -124,7 +125,7 @@ def unpack(workspace: Workspace, path: Path, *, max_bytes: int | None = None) ->
         AlreadyExists: The archive has a run of that name with another seal.
     """
     limit = _limit(path, max_bytes)
-    offered = _checked(path, limit=limit)
+    offered = _whole(path, limit=limit)
     already = [run.manifest.run_id for run in offered if _is_here(workspace, run.manifest)]
     check_space(workspace, sum(run.num_bytes for run in offered if run.manifest.run_id not in already))
     with opened_pack(path, limit=limit) as reader:
@@ -138,15 +139,26 @@ def unpack(workspace: Workspace, path: Path, *, max_bytes: int | None = None) ->
     return UnpackReport(taken, tuple(already))
 
 
-def verify_pack(path: Path, *, max_bytes: int | None = None) -> tuple[int, int, int]:
-    """Read every byte of the pack at *path*; return how many runs, files and bytes it holds.
+class PackCheck(NamedTuple):
+    """What a pack holds."""
+
+    num_runs: int
+    num_files: int
+    num_bytes: int
+    damaged: tuple[str, ...]
+    """A sentence for each file with other bytes than were sealed."""
+
+
+def verify_pack(path: Path, *, max_bytes: int | None = None) -> PackCheck:
+    """Read every byte of the pack at *path* and compare it with what was sealed.
 
     Raises:
-        RunUnreadable: A byte is not what was sealed.
+        RunUnreadable: It is no pack, or is torn, so that what follows cannot be found.
     """
-    runs = _checked(path, limit=_limit(path, max_bytes))
+    damaged: list[str] = []
+    runs = _checked(path, damaged, limit=_limit(path, max_bytes))
     num_files = sum(artifact.is_here for run in runs for artifact in run.manifest.sealed.artifacts)
-    return len(runs), num_files, sum(run.num_bytes for run in runs)
+    return PackCheck(len(runs), num_files, sum(run.num_bytes for run in runs), tuple(damaged))
 
 
 @dataclass(frozen=True)
@@ -195,12 +207,22 @@ def _limit(path: Path, max_bytes: int | None) -> int:
         raise RunUnreadable(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _checked(path: Path, *, limit: int | None = None) -> list[_CheckedRun]:
+def _whole(path: Path, *, limit: int | None = None) -> list[_CheckedRun]:
+    """Return the runs of a pack, every byte of it found to be what was sealed."""
+    damaged: list[str] = []
+    runs = _checked(path, damaged, limit=limit)
+    if damaged:
+        raise RunUnreadable(f"{damaged[0]}; nothing was taken")
+    return runs
+
+
+def _checked(path: Path, damaged: list[str], *, limit: int | None = None) -> list[_CheckedRun]:
+    """Return the runs of a pack, every byte read; *damaged* takes a sentence for each file that differs."""
     runs = []
     with opened_pack(path, limit=limit) as reader:
         while reader.next_name is not None:
             run = _next_run(reader, path)
-            num_bytes = check_artifacts(run, _opener(reader, run.manifest))
+            num_bytes = read_artifacts(run, _opener(reader, run.manifest), damaged)
             runs.append(_CheckedRun(run.manifest, num_bytes))
     names = [run.manifest.run_id for run in runs]
     if not names or len(set(names)) != len(names):

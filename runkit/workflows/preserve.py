@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from runkit.archive.capture import now
+from runkit.archive.clock import now
 from runkit.archive.code import CODE_FOLDER
 from runkit.archive.locking import Tell, say_nothing
 from runkit.archive.naming import RunName, as_text, name_for, refuse_unsafe

@@ -7,7 +7,6 @@ files say something else than its manifest is not printed. What was not looked a
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,7 +99,7 @@ def _block(workspace: Workspace) -> str:
     if folder.unreadable:
         raise RecordInvalid(folder.unreadable[0].message)
     outcomes = {run.run_id: _outcomes(workspace, run) for run in folder.manifests}
-    seen = observe_runs(workspace, folder.manifests, references=None, jobs=os.cpu_count() or 1)
+    seen = observe_runs(workspace, folder.manifests)
     kept = [kept_run(workspace, run, one) for run, one in zip(folder.manifests, seen, strict=True)]
     read = read_again(kept, cache=RereadingCache.of_user(workspace))
     said = {run.run_id: found for run, found in zip(folder.manifests, read, strict=True)}

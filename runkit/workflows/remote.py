@@ -18,8 +18,8 @@ from runkit.archive.reading import (
 from runkit.archive.receiving import (
     OpenArtifact,
     SealedRun,
-    check_artifact,
     check_space,
+    read_artifacts,
     receive,
     sealed_run,
 )
@@ -206,11 +206,8 @@ def verify_remote(url: str, chosen: Sequence[str] = ()) -> RemoteReport:
             damaged.append(str(error).replace("; nothing was taken", ""))
             num_damaged += 1
             continue
-        for artifact in run.manifest.sealed.artifacts:
-            try:
-                num_bytes += check_artifact(run, artifact, _opener(remote))
-            except (RunUnreadable, StorageFailed) as error:
-                damaged.append(str(error).replace("; nothing was taken", ""))
+        open_there = _opener(remote)
+        num_bytes += read_artifacts(run, open_there, damaged, unopened=(RunUnreadable, StorageFailed))
         num_damaged += len(damaged) > num_before
     return RemoteReport(len(wanted), num_bytes, tuple(damaged), num_damaged)
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runkit.archive.beside import Beside
-from runkit.archive.capture import captured_command, captured_hardware, now, seen_ranks
+from runkit.archive.capture import captured_command, captured_hardware, seen_ranks
 from runkit.archive.claiming import ClaimedRun, Start, claimed_run, ghosts_and_runs
+from runkit.archive.clock import now
 from runkit.archive.code import MAX_BYTES, captured_code
 from runkit.archive.heartbeat import INTERVAL_SECONDS, heart_beating
 from runkit.archive.interpreter import InterpreterPackages, named_interpreter, packages_of, seen_interpreter
@@ -27,12 +28,11 @@ from runkit.archive.job import job_in
 from runkit.archive.liveness import RunState, run_state
 from runkit.archive.output_log import OutputLog
 from runkit.archive.processes import identity_of, own_identity
-from runkit.archive.reserve import ReservedRoom
+from runkit.archive.run_record import RunRecord
 from runkit.archive.watched_program import WatchedEnd, run_watched
 from runkit.archive.workspace import Workspace
-from runkit.archive.writing import write_atomically
 from runkit.errors import ProgramNotFound, StorageFailed, UnknownName, UsageError
-from runkit.records.capture import CAPTURE_FILE, LostOutput, ProcessIdentity, Resumption, RunCapture
+from runkit.records.capture import LostOutput, ProcessIdentity, Resumption, RunCapture
 from runkit.records.manifest import Code, Command, Hardware, RankDevice, Software
 
 LOG_FILE = "train.log"
@@ -152,7 +152,8 @@ def _prepared(
     claim = _claimed(workspace, start, held, tell)
     if claim is not None and claim.remark:
         tell(claim.remark)
-    watched = _Watched(_Record(claim, _begun(claim, start), tell), claim, request, program)
+    record = RunRecord(claim.folder if claim is not None else None, _begun(claim, start), tell)
+    watched = _Watched(record, claim, request, program)
     watched.find_code(tell)
     return watched
 
@@ -252,82 +253,11 @@ def _own_identity() -> ProcessIdentity | None:
     return None
 
 
-class _Record:
-    """The file ``run.json`` of a run that goes on, as far as the disk takes it."""
-
-    def __init__(self, claim: ClaimedRun | None, capture: RunCapture, tell: Callable[[str], None]) -> None:
-        self.capture = capture
-        self._path = claim.folder / CAPTURE_FILE if claim is not None else None
-        self._tell = tell
-        self._writing = threading.Lock()
-        self._was_told = False
-        self._is_ended = False
-        self._room: ReservedRoom | None = None
-        self.write()
-        if self._path is not None:
-            with suppress(OSError):
-                self._room = ReservedRoom(self._path, num_bytes=2 * len(capture.to_json().encode()))
-
-    def add(self, **fields: object) -> None:
-        """Change fields of the run."""
-        with self._writing:
-            self.capture = self.capture.model_copy(update=fields)
-
-    def add_to_start(self, **fields: object) -> None:
-        """Change fields of the last start: those of the run itself when it is the first."""
-        if not self.capture.resumptions:
-            return self.add(**fields)
-        *before, last = self.capture.resumptions
-        return self.add(resumptions=(*before, last.model_copy(update=fields)))
-
-    @property
-    def this_start(self) -> RunCapture | Resumption:
-        """What holds command, machine and software of the last start."""
-        return self.capture.resumptions[-1] if self.capture.resumptions else self.capture
-
-    def miss(self, what: str) -> None:
-        """Write down that something is not recorded, and tell it."""
-        self.add(not_recorded=(*self.capture.not_recorded, what))
-        self._tell(f"not recorded: {what}")
-
-    def write(self) -> None:
-        """Write the record while the run goes on; a disk that refuses it is tried again at the end."""
-        if self._path is None:
-            return
-        try:
-            with self._writing:
-                if self._is_ended:
-                    return
-                write_atomically(self._path, self.capture.to_json())
-        except (StorageFailed, OSError) as error:
-            if not self._was_told:
-                self._was_told = True
-                self._tell(f"{error}; the program goes on, and the record is written again at its end")
-
-    def end(self) -> None:
-        """Write the record with the end of the run, into the room that was kept for it."""
-        if self._path is None:
-            return
-        text = self.capture.to_json()
-        try:
-            with self._writing:
-                self._is_ended = True
-                if self._room is not None:
-                    self._room.write(text)
-                else:
-                    write_atomically(self._path, text)
-        except (StorageFailed, OSError) as error:
-            self._tell(
-                f"NOT KEPT: how the run ended ({self.capture.ending}) is not in {self._path}: {error}; "
-                f"make room on the disk; {self._path.parent / LOG_FILE} has the output so far"
-            )
-
-
 @dataclass
 class _Watched:
     """One program, and what is found out about it beside it."""
 
-    record: _Record
+    record: RunRecord
     claim: ClaimedRun | None
     request: RunRequest
     program: str

@@ -244,7 +244,7 @@ def _judged(
 ) -> tuple[dict[str, ArchivedRun], tuple[Finding, ...]]:
     """Return *runs* with what became of their files, and what is found in them."""
     manifests = [run.manifest for run in runs.values()]
-    seen = observe_runs(workspace, manifests, references=None, jobs=os.cpu_count() or 1)
+    seen = observe_runs(workspace, manifests)
     kept = [kept_run(workspace, run, one) for run, one in zip(manifests, seen, strict=True)]
     said = list(read_again(kept, cache=RereadingCache.of_user(workspace)))
     view = ArchiveView(

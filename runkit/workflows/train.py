@@ -18,7 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from runkit.archive.capture import captured_command, captured_hardware, captured_software, now
+from runkit.archive.capture import captured_command, captured_hardware, captured_software
+from runkit.archive.clock import now
 from runkit.archive.heartbeat import heart_beating
 from runkit.archive.processes import own_identity
 from runkit.archive.running import found_run, only_writer

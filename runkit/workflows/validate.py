@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runkit.archive.kept_files import kept_run
-from runkit.archive.observing import observe_run
-from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
+from runkit.archive.observing import observe_runs
+from runkit.archive.reading import read_manifests, read_outcomes, wanted_ids
 from runkit.archive.reading import run_ids as preserved_ids
 from runkit.archive.rereading_cache import RereadingCache
 from runkit.archive.scanning import suspected_secrets
@@ -18,10 +18,10 @@ from runkit.checks.catalogue import RULES, Rule, found
 from runkit.checks.causes import SYSTEM, reported_evaluation
 from runkit.checks.checkpoints import compared_labels
 from runkit.checks.gather import FOR_ALL_RUNS, FOR_ONE_RUN, NEED_TEXTS, concluded, unwaived
-from runkit.checks.integrity import NamedManifests, rightly_named, unreadable_manifest
+from runkit.checks.integrity import rightly_named, unreadable_manifest
 from runkit.checks.view import ArchiveView
 from runkit.checks.waivers import not_looked_at
-from runkit.errors import RunUnreadable, UnknownName
+from runkit.errors import RunUnreadable
 from runkit.ingest.generations import read_generations
 from runkit.ingest.rereading import read_again
 from runkit.ingest.summary import is_known_summary
@@ -97,12 +97,11 @@ def validate(
     Raises:
         UnknownName: *run_ids* names a run that has no manifest.
     """
-    files = preserved_ids(workspace)
-    wanted = _wanted(files, run_ids)
+    wanted = wanted_ids(preserved_ids(workspace), run_ids)
     folder = read_manifests(workspace)
-    named = _named(folder, files)
+    named = rightly_named(folder.manifests, folder.file_ids)
     chosen = [manifest for manifest in named.manifests if manifest.run_id in wanted]
-    seen = [observe_run(workspace, one, rehash=rehash, references=references) for one in chosen]
+    seen = observe_runs(workspace, chosen, rehash=rehash, references=references, jobs=jobs)
     said: Iterable[Rereading | None] = [None] * len(chosen)
     if rehash:
         kept = [
@@ -152,19 +151,6 @@ def validate(
 def _is_reread(look: _Look) -> bool:
     found = look.rereading
     return found is not None and found.facts is not None and found.not_read_because is None
-
-
-def _wanted(files: Sequence[str], chosen: Sequence[str]) -> frozenset[str]:
-    for run_id in chosen:
-        if run_id not in files:
-            way_out = "`runkit list` shows the preserved runs"
-            raise UnknownName.among("preserved run", run_id, files, way_out=way_out)
-    return frozenset(chosen or files)
-
-
-def _named(folder: ManifestFolder, files: Sequence[str]) -> NamedManifests:
-    unreadable = {bad.path.removesuffix(".json") for bad in folder.unreadable}
-    return rightly_named(folder.manifests, [name for name in files if name not in unreadable])
 
 
 def _look_at(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runkit.archive.observing import observe_runs
-from runkit.archive.reading import read_manifests
+from runkit.archive.reading import read_manifests, wanted_ids
 from runkit.archive.reading import run_ids as preserved_ids
 from runkit.archive.workspace import Workspace
 from runkit.checks.anchor import anchor_findings, digest_in
 from runkit.checks.integrity import disk_findings, rightly_named, sealed_findings, unreadable_manifest
-from runkit.errors import UnknownName, UsageError
+from runkit.errors import UsageError
 from runkit.records.finding import Finding
 from runkit.records.observation import FileObservation, RunObservation
 
@@ -60,17 +59,11 @@ def verify(
             f"--expect {expected!r} is no digest: expected sha256: and 64 hexadecimal digits, as "
             "`runkit seal` prints them"
         )
-    files = preserved_ids(workspace)
-    for run_id in run_ids:
-        if run_id not in files:
-            way_out = "`runkit list` shows the preserved runs"
-            raise UnknownName.among("preserved run", run_id, files, way_out=way_out)
-    wanted = frozenset(run_ids or files)
+    wanted = wanted_ids(preserved_ids(workspace), run_ids)
     folder = read_manifests(workspace)
-    unreadable = {bad.path.removesuffix(".json") for bad in folder.unreadable}
-    named = rightly_named(folder.manifests, [name for name in files if name not in unreadable])
+    named = rightly_named(folder.manifests, folder.file_ids)
     chosen = [manifest for manifest in named.manifests if manifest.run_id in wanted]
-    seen = observe_runs(workspace, chosen, references=references, jobs=jobs or os.cpu_count() or 1)
+    seen = observe_runs(workspace, chosen, references=references, jobs=jobs)
     findings = [unreadable_manifest(bad.path, bad.message) for bad in folder.unreadable] + list(
         named.findings
     )

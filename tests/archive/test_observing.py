@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runkit.archive.observing import observe_run
+from runkit.archive.observing import observe_runs
 from runkit.archive.workspace import Workspace
 from runkit.records.manifest import Manifest
 from runkit.records.observation import FileObservation
@@ -23,7 +23,7 @@ def preserved(workspace: Workspace, cluster_run: Path) -> tuple[Workspace, Manif
 
 def test_an_untouched_run_is_seen_as_its_manifest_says(preserved: tuple[Workspace, Manifest, Path]) -> None:
     workspace, manifest, _folder = preserved
-    seen = observe_run(workspace, manifest, rehash=True)
+    (seen,) = observe_runs(workspace, [manifest])
     assert dict(seen.artifacts) == {
         file.path: FileObservation("file", file.size_bytes, file.sha256) for file in manifest.sealed.artifacts
     }
@@ -34,7 +34,7 @@ def test_without_rehash_sizes_are_seen_and_hashes_are_not(
     preserved: tuple[Workspace, Manifest, Path],
 ) -> None:
     workspace, manifest, _folder = preserved
-    seen = observe_run(workspace, manifest, rehash=False)
+    (seen,) = observe_runs(workspace, [manifest], rehash=False)
     assert {found.sha256 for found in seen.artifacts.values()} == {None}
     assert seen.rehashed is False
 
@@ -46,7 +46,7 @@ def test_a_missing_file_an_extra_one_and_a_linked_one_are_told_apart(
     (folder / "summary.log").unlink()
     (folder / LOG).rename(folder / "inner" / "moved.log")
     (folder / LOG).symlink_to(folder / "inner" / "moved.log")
-    seen = observe_run(workspace, manifest, rehash=True)
+    (seen,) = observe_runs(workspace, [manifest])
     assert seen.artifacts["summary.log"] == FileObservation("missing")
     assert seen.artifacts[LOG] == FileObservation("link")
     assert seen.unlisted == ("inner/moved.log",)
@@ -56,7 +56,7 @@ def test_a_linked_folder_is_no_folder_of_the_run(preserved: tuple[Workspace, Man
     workspace, manifest, folder = preserved
     elsewhere = (folder / "inner").rename(workspace.root / "elsewhere")
     (folder / "inner").symlink_to(elsewhere)
-    seen = observe_run(workspace, manifest, rehash=True)
+    (seen,) = observe_runs(workspace, [manifest])
     assert seen.artifacts[LOG] == FileObservation("link")
     assert seen.unlisted == ("inner",)
 
@@ -65,8 +65,8 @@ def test_referenced_files_are_counted_as_not_checked_until_they_are_at_hand(
     workspace: Workspace, cluster_run: Path
 ) -> None:
     manifest = preserve(workspace, PreserveRequest(cluster_run, artifacts="reference"))
-    seen = observe_run(workspace, manifest, rehash=True)
+    (seen,) = observe_runs(workspace, [manifest])
     assert (dict(seen.artifacts), seen.num_not_checked) == ({}, len(manifest.sealed.artifacts))
-    seen = observe_run(workspace, manifest, rehash=True, references=cluster_run.parent)
+    (seen,) = observe_runs(workspace, [manifest], references=cluster_run.parent)
     assert seen.num_not_checked == 0
     assert seen.artifacts[LOG].kind == "file"

@@ -406,11 +406,11 @@ def test_worker_processes_read_what_one_process_reads(
     pocket: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from runkit.archive.kept_files import kept_run
-    from runkit.archive.observing import observe_run
+    from runkit.archive.observing import observe_runs
     from runkit.archive.rereading_cache import RereadingCache
 
     manifest = read_manifest(pocket, "pocket")
-    kept = kept_run(pocket, manifest, observe_run(pocket, manifest, rehash=True))
+    kept = kept_run(pocket, manifest, observe_runs(pocket, [manifest])[0])
     alone = list(read_again([kept], cache=RereadingCache(None), jobs=1))
     monkeypatch.setattr("runkit.ingest.rereading._WORTH_PROCESSES_BYTES", 0)
     seen: list[tuple[int, int]] = []

@@ -13,6 +13,8 @@ import zstandard
 from typer.testing import CliRunner
 
 from runkit.archive.outcomes_file import COLUMNS, outcomes_from_parquet
+from runkit.archive.packing import add_run, compressed
+from runkit.archive.reading import read_manifest
 from runkit.archive.remote import RemoteArchive
 from runkit.archive.workspace import Workspace
 from runkit.cli.app import app
@@ -121,3 +123,25 @@ def test_a_push_that_fails_leaves_nothing_and_one_that_was_killed_is_tidied(
 
 def _refuse(*_: object, **__: object) -> None:
     raise OSError("no")
+
+
+def test_every_damaged_file_of_a_pack_is_told_and_none_of_it_is_taken(
+    workspace: Workspace, other: Workspace, cluster_run: Path, tmp_path: Path
+) -> None:
+    preserve(workspace, PreserveRequest(cluster_run, run_id="run"))
+    kept = sorted(workspace.preserved_path("run").rglob("*.jsonl"))[:2]
+    written = {path: path.read_bytes() for path in kept}
+    path = tmp_path / "bad.tar.zst"
+    with path.open("xb") as file, compressed(file) as writer:
+        for one in kept:
+            one.chmod(0o644)
+            one.write_bytes(written[one].swapcase())
+        add_run(writer, workspace, read_manifest(workspace, "run"))
+    done = CliRunner().invoke(app, ["verify", "--at", str(path)])
+    assert done.exit_code == 1
+    told = done.stdout.splitlines()
+    assert [line.split(": ")[1].split()[0] for line in told[:-1]] == [f"inner/{one.name}" for one in kept]
+    assert told[-1].endswith(" hashed: 2 files damaged")
+    with pytest.raises(RunUnreadable, match="nothing was taken"):
+        unpack(other, path)
+    assert not other.manifests.exists()

@@ -368,3 +368,14 @@ def test_nothing_of_this_repository_s_archive_looks_secret() -> None:
     for path in manifests:
         text = path.read_text()
         assert without_secrets(text) == text
+
+
+def test_a_secret_far_into_a_file_in_utf_16_is_found_at_its_line(tmp_path: Path) -> None:
+    lines = ["nothing here ĊĀ"] * 150_000  # two letters whose bytes look like the end of a line
+    lines[140_000] = "api_key: " + "sk-" + "a1B2" * 10
+    path = tmp_path / "log.txt"
+    for encoding in ("utf-16", "utf-16-be"):
+        mark = "" if encoding == "utf-16" else "\ufeff"
+        path.write_bytes((mark + "\n".join(lines)).encode(encoding))
+        assert path.stat().st_size > 4 << 20
+        assert [line for line, _kind in secrets_in_file(path)] == [140_001]

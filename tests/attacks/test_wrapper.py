@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,9 @@ from runkit.checks.contrast import contrast
 from runkit.records.capture import CAPTURE_FILE, HEARTBEAT_FILE, RunCapture
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.run import runs_in
+from tests.processes import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 600
 
 
 def command(workspace: Workspace, *arguments: str) -> list[str]:
@@ -39,6 +38,11 @@ def ran(workspace: Workspace, *arguments: str, **more: object) -> subprocess.Com
     return subprocess.run(command(workspace, *arguments), **options)  # type: ignore[call-overload,no-any-return]
 
 
+def started(workspace: Workspace, *arguments: str, **more: object) -> subprocess.Popen[bytes]:
+    options = {"env": surroundings(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **more}
+    return subprocess.Popen(command(workspace, *arguments), **options)  # type: ignore[call-overload,no-any-return]
+
+
 def python(script: str) -> tuple[str, ...]:
     return ("--", sys.executable, "-c", script)
 
@@ -47,28 +51,16 @@ def capture_of(folder: Path) -> RunCapture:
     return RunCapture.parse((folder / CAPTURE_FILE).read_bytes(), origin=CAPTURE_FILE)
 
 
-def until(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not what():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-
-
 def begun(log: Path) -> bool:
     return log.is_file() and b"begun\n" in log.read_bytes()
 
 
 def test_four_starts_at_once_are_four_runs(workspace: Workspace) -> None:
-    started = [
-        subprocess.Popen(
-            command(workspace, "--", "sh", "-c", f"echo {number}; exit {number}"),
-            env=surroundings(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+    four = [
+        started(workspace, "--", "sh", "-c", f"echo {number}; exit {number}", stdout=subprocess.PIPE)
         for number in range(4)
     ]
-    assert [(one.communicate()[0], one.returncode) for one in started] == [
+    assert [(one.communicate()[0], one.returncode) for one in four] == [
         (f"{number}\n".encode(), number) for number in range(4)
     ]
     logs = sorted(path.read_text() for path in workspace.runs.glob("*/train.log"))
@@ -77,20 +69,24 @@ def test_four_starts_at_once_are_four_runs(workspace: Workspace) -> None:
 
 def test_four_starts_of_one_name_at_once_are_four_runs(workspace: Workspace) -> None:
     wait = "echo begun; read line"
-    started = [
-        subprocess.Popen(
-            command(workspace, "--run-id", "same", "--", "sh", "-c", wait),
-            env=surroundings(),
+    four = [
+        started(
+            workspace,
+            "--run-id",
+            "same",
+            "--",
+            "sh",
+            "-c",
+            wait,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
         for _number in range(4)
     ]
     names = {"same", "same_2", "same_3", "same_4"}
     until(lambda: all(begun(workspace.runs / name / "train.log") for name in names))
-    told = b"".join(one.communicate(b"\n")[1] for one in started)
-    assert [one.returncode for one in started] == [0, 0, 0, 0]
+    told = b"".join(one.communicate(b"\n")[1] for one in four)
+    assert [one.returncode for one in four] == [0, 0, 0, 0]
     assert {one.run_id for one in runs_in(workspace)} == names
     assert told.count(b"there is a run 'same' already and it is still going on") == 3
 
@@ -204,9 +200,11 @@ def test_a_full_disk_ends_no_program_and_what_was_lost_is_said(workspace: Worksp
         "    sys.stdout.write(str(number) * 80_000); print('begun', flush=True); sys.stdin.readline()\n"
         "sys.exit(4)"
     )
-    process = subprocess.Popen(
-        command(workspace, "--run-id", "full", *python(script)),
-        env=surroundings(),
+    process = started(
+        workspace,
+        "--run-id",
+        "full",
+        *python(script),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -275,13 +273,7 @@ def test_a_wrapper_killed_with_9_takes_no_program_and_no_output_with_it(workspac
         "for number in range(2000): print('line', number, flush=True)\n"
         "open('finished', 'w').close()"
     )
-    process = subprocess.Popen(
-        command(workspace, "--run-id", "w", *python(script)),
-        env=surroundings(),
-        cwd=workspace.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    process = started(workspace, "--run-id", "w", *python(script), cwd=workspace.root, stdout=subprocess.PIPE)
     log = workspace.runs / "w" / "train.log"
     until(lambda: begun(log) and (log.parent / HEARTBEAT_FILE).is_file())
     until(lambda: capture_of(log.parent).process is not None)
@@ -306,12 +298,16 @@ def test_a_wrapper_killed_with_9_takes_no_program_and_no_output_with_it(workspac
 
 
 def test_what_stands_by_may_be_killed_too(workspace: Workspace) -> None:
-    process = subprocess.Popen(
-        command(workspace, "--run-id", "w", "--", "sh", "-c", "echo begun; read line; echo more; exit 3"),
-        env=surroundings(),
+    process = started(
+        workspace,
+        "--run-id",
+        "w",
+        "--",
+        "sh",
+        "-c",
+        "echo begun; read line; echo more; exit 3",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
     )
     until(lambda: begun(workspace.runs / "w" / "train.log"))
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
@@ -334,12 +330,7 @@ def test_two_sigterms_reach_the_program_and_both_end_nothing_else(workspace: Wor
         "while len(got) < 2: time.sleep(0.02)\n"
         "sys.exit(0)"
     )
-    process = subprocess.Popen(
-        command(workspace, "--run-id", "t", *python(script)),
-        env=surroundings(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = started(workspace, "--run-id", "t", *python(script))
     log = workspace.runs / "t" / "train.log"
     for expected in (b"begun\n", b"term 1\n", b"term 2\n"):
         until(lambda expected=expected: log.is_file() and expected in log.read_bytes())  # type: ignore[misc]
@@ -420,12 +411,7 @@ def test_ctrl_c_reaches_the_program_once(workspace: Workspace) -> None:
 
 def test_a_start_killed_at_any_moment_is_listed_and_blocks_no_name(workspace: Workspace) -> None:
     for number in range(6):
-        process = subprocess.Popen(
-            command(workspace, "--run-id", "x", "--", "sleep", "3600"),
-            env=surroundings(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = started(workspace, "--run-id", "x", "--", "sleep", "3600")
         if number >= 3:
             until(lambda: (workspace.runs / "x" / CAPTURE_FILE).is_file())
         else:

@@ -16,6 +16,7 @@ from runkit.engine.reporter import SilentReporter
 from runkit.engine.train_run import train
 from runkit.records.manifest import Arithmetic
 from tests.conftest import SHARED
+from tests.engine.conftest import trained
 
 PROMISED = "the same bits on every x86-64 processor with AVX2"
 
@@ -88,7 +89,19 @@ def test_fast_takes_back_what_a_portable_parent_set_and_nothing_else(monkeypatch
 )
 def test_what_is_promised_says_on_which_machines(changes, expected):
     plain = Arithmetic(setting="portable", device="cpu", threads=1, differing=())
-    assert promise(plain.model_copy(update=changes)) == expected
+    assert promise(plain.model_copy(update=changes), is_embedded_pair=True) == expected
+
+
+@pytest.mark.parametrize("model", ["source", "target"])
+def test_of_other_models_and_other_numbers_no_more_is_promised_than_was_measured(
+    tmp_path, cache_dir, problems, tiny, model
+):
+    changes = (*problems, "task.few_shot=0", "train.pool_items=16", f"pair.{model}={tiny['llama']}")
+    run_dir, _ = trained(
+        tmp_path / "run", with_overrides(load_preset("pocket"), (*TINY, *changes)), cache_dir, preset=None
+    )
+    line = "the same bits on this kind of processor; others were compared for the embedded pair only"
+    assert f"[Config] arithmetic: {line}\n" in (run_dir / "train.log").read_text()
 
 
 TINY = (
