@@ -114,6 +114,14 @@ def test_what_is_printed_from_the_archive_is_fresh(verb: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("table", sorted(path.stem for path in (ROOT / "paper_tables").glob("*.toml")))
+def test_no_note_of_a_table_has_a_backtick_which_latex_prints_as_a_quotation_mark(table: str) -> None:
+    text = (ROOT / "paper_tables" / f"{table}.md").read_text(encoding="utf-8")
+    notes = [line for line in text.splitlines() if line.startswith("- ")]
+    assert len(notes) >= 3
+    assert [line for line in notes if "`" in line] == []
+
+
 def test_the_readme_of_the_runs_leads_to_each_run_and_gives_each_reason_of_a_waiver() -> None:
     text = (ROOT / "preserved_runs" / "README.md").read_text(encoding="utf-8")
     manifests = read_manifests(ARCHIVE).manifests

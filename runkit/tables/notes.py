@@ -28,7 +28,7 @@ def evidence_sentence(files: Sequence[Files]) -> str:
     again = "compared with the kept logs and dumps, which were read again for this table and say the same"
     elsewhere = (
         "not in the archive and not compared here; "
-        "`runkit validate --references` reads files by reference again"
+        "“runkit validate --references” reads files by reference again"
     )
     num, counts = len(files), Counter(files)
     if counts["reread"] == num:

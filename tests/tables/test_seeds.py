@@ -184,7 +184,7 @@ def test_the_notes_say_what_was_averaged_tested_and_adjusted(table: Table) -> No
         "seeds, final evaluation, n = 200 items of the test split, the same for all; an invalid "
         "answer counts as wrong; every count is recomputed from archived per-sample outcomes; "
         "logs and dumps are not in the archive and not compared here; "
-        "`runkit validate --references` reads files by reference again. Min, max: of one seed.\n"
+        "“runkit validate --references” reads files by reference again. Min, max: of one seed.\n"
         "Brackets: 95% t intervals for other seeds and other items (two-way crossed variance "
         "components, Satterthwaite's degrees of freedom); of the frozen models alone, which no seed "
         "changes, Wilson's.\n"
