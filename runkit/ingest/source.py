@@ -1,0 +1,107 @@
+"""What a source is: it recognises some files of a run directory, reads only them, and returns facts.
+
+A run directory is not of one kind: there is a configuration of one program beside the events of another. So
+each source says what it found, and :mod:`runkit.ingest.combine` merges that. Writing one takes a
+:class:`FoundFacts` and only what is known::
+
+    class MyTool:
+        name = "my-tool"
+        looks_for = "scores.tsv"
+
+        def recognises(self, root: Path) -> bool:
+            return (root / "scores.tsv").is_file()
+
+        def read(self, root: Path) -> FoundFacts:
+            found = FoundFacts(self.name)
+            ...
+            return found
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from runkit.records.items import ItemScores, score_of_items
+from runkit.records.manifest import Command, Evidence, ModelReference, Moment, StatusFact
+from runkit.records.measurement import Metric, Score, Series
+from runkit.records.notice import Notice, NoticeKind
+from runkit.records.record import Scalar
+from runkit.records.settings import flattened
+
+
+@dataclass
+class FoundFacts:
+    """What one source read of a run; whatever it does not know stays out."""
+
+    source: str
+    parameters: dict[str, Scalar] = field(default_factory=dict)
+    """The program's own configuration, nested keys joined by dots."""
+    parameters_at: Evidence | None = None
+    scores: list[Score] = field(default_factory=list)
+    series: list[Series] = field(default_factory=list)
+    items: list[ItemScores] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)
+    """Files inside the run directory that were read."""
+    command: Command | None = None
+    models: list[ModelReference] = field(default_factory=list)
+    status: StatusFact | None = None
+    started: Moment | None = None
+    last_step: int | None = None
+    primary: str | None = None
+    """Selector of the measure that the program says it is judged by."""
+
+    def params(self, values: Mapping[str, Any], *, path: str, line: int | None = None) -> None:
+        """Take *values*, nested as they may be, as the program's configuration, which stands in *path*."""
+        self.parameters.update(flattened(values))
+        self.files.add(path)
+        self.parameters_at = self.parameters_at or Evidence(path=path, line=line, what="configuration")
+
+    def score(
+        self, metric: Metric, value: float, *, path: str, line: int | None = None, **named: Any
+    ) -> None:
+        """Take a number that stands in *path*; *named* are further fields of :class:`Score`."""
+        self.files.add(path)
+        self.scores.append(
+            Score(metric=metric, value=value, evidence="logged", path=path, line=line, **named)
+        )
+
+    def measured(self, items: ItemScores, *, path: str, **named: Any) -> None:
+        """Take *items*, which stand in *path*, and their mean; *named* as in :func:`score_of_items`."""
+        self.files.add(path)
+        self.items.append(items)
+        self.scores.append(score_of_items(items, evidence="per_sample", path=path, **named))
+
+    def say(self, kind: NoticeKind, message: str, *, path: str, line: int | None = None) -> None:
+        """Say what was not taken, or contradicts itself; it becomes a finding."""
+        self.notices.append(Notice(kind=kind, path=path, line=line, message=message))
+
+
+class Source(Protocol):
+    """Reads one kind of file in a run directory. It only reads, and only below the folder it is given."""
+
+    @property
+    def name(self) -> str:
+        """Stands in the manifest; a published name never moves to another layout."""
+
+    @property
+    def looks_for(self) -> str:
+        """Which files are its own, in words."""
+
+    def recognises(self, root: Path) -> bool:
+        """Return whether *root* holds such files, by what is in them."""
+
+    def read(self, root: Path) -> FoundFacts:
+        """Return what they say.
+
+        Raises:
+            RunUnreadable: What it needs is torn.
+        """
+
+
+def read_with(sources: Sequence[Source], root: Path) -> list[FoundFacts]:
+    """Return what each of *sources* that knows something in *root* found, in their order."""
+    return [source.read(root) for source in sources if source.recognises(root)]
