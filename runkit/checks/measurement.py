@@ -9,7 +9,8 @@ from runkit.checks.catalogue import found
 from runkit.checks.generations import text_signs
 from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import Finding, Severity
-from runkit.records.manifest import MEASURES_NOTHING, AnswerCount, Evaluation, Manifest, SystemScore
+from runkit.records.manifest import MEASURES_NOTHING, Evaluation, Manifest, SystemScore
+from runkit.records.measurement import AnswerCount
 from runkit.records.outcomes import EvaluationOutcomes, RunOutcomes
 from runkit.records.run_texts import RunTexts
 

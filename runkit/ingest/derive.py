@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from runkit.records.manifest import MEASURES_NOTHING, NO_SAMPLES, Evaluation, EvidenceKind, Metric
+from runkit.records.manifest import MEASURES_NOTHING, NO_SAMPLES, Evaluation, Metric
+from runkit.records.measurement import EvidenceKind
 
 FINAL = "final"
 

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runkit.records.manifest import AnswerCount, SystemScore
+from runkit.records.manifest import SystemScore
+from runkit.records.measurement import AnswerCount
 from runkit.records.outcomes import INVALID_MARKER, EvaluationOutcomes
 
 _EXTRACTED = "_extracted"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from runkit.records.manifest import EvidenceKind
+from runkit.records.measurement import EvidenceKind
 from runkit.records.record import Record, RunId, Scalar, Sha256, TextMap
 
 

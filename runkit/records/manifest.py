@@ -7,8 +7,6 @@ here: evidence is a file and a line number.
 from __future__ import annotations
 
 import json
-import re
-from contextlib import suppress
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -21,7 +19,10 @@ from pydantic import (
     model_validator,
 )
 
-from runkit.records.migration import CURRENT_FORMAT, migrated
+from runkit import __version__
+from runkit.errors import RecordInvalid
+from runkit.records.measurement import AnswerCount, EvidenceKind, Protocol, Score, Series
+from runkit.records.notice import Notice
 from runkit.records.record import (
     EMPTY,
     GrownRecord,
@@ -35,9 +36,6 @@ from runkit.records.record import (
 
 Status = Literal["completed", "early_stopped", "truncated", "crashed", "no_eval_samples"]
 """How a run ended, read from its own artifacts."""
-
-EvidenceKind = Literal["recomputed", "logged", "reported"]
-"""How well a number is supported: from per-sample outcomes, from a log line, only claimed in prose."""
 
 Outcome = Literal["correct", "wrong", "invalid"]
 """What one system did on one item; invalid means that no answer could be extracted."""
@@ -263,14 +261,6 @@ class Training(Record):
     """Training loss in nats at each of :attr:`loss_steps`, as logged."""
 
 
-class AnswerCount(Record):
-    """How often one extracted answer occurred."""
-
-    answer: str
-    """The extracted answer as text; answers can have hundreds of digits and are never numbers."""
-    count: PositiveInt
-
-
 class SystemScore(Record):
     """Three-way outcomes of one system in one evaluation, recomputed from the dump."""
 
@@ -428,12 +418,21 @@ class RunFacts(Record):
     models: tuple[ModelReference, ...]
     data: DataReference
     training: Training
-    evaluations: tuple[Evaluation, ...]
-    """In order of step, the final one last."""
-    metrics: tuple[Metric, ...]
+    evaluations: tuple[Evaluation, ...] = ()
+    """In order of step, the final one last; of format 1 only."""
+    metrics: tuple[Metric, ...] = ()
+    """Derived from evaluations; of format 1 only."""
     missing_artifacts: tuple[MissingArtifact, ...]
     arithmetic: Arithmetic | None = None
     """Null where nobody recorded it: older runs and other programs."""
+    scores: tuple[Score, ...] | None = None
+    """What was measured, since format 2; null in format 1, which has evaluations and metrics."""
+    series: tuple[Series, ...] | None = None
+    """Values over steps, since format 2."""
+    protocol: Protocol | None = None
+    """Which of the numbers is the run's result, since format 2."""
+    notices: tuple[Notice, ...] | None = None
+    """What could not be taken, or stands twice with two values; null when there is nothing to say."""
 
     def evaluation(self, label: str) -> Evaluation | None:
         """Return the evaluation called *label*, or None."""
@@ -474,6 +473,9 @@ def status_of_snapshot(status: StatusFact) -> StatusFact:
     return status.model_copy(update={"reason": "a snapshot of a run that was still being written"})
 
 
+_OF_FORMAT_1 = ("evaluations", "metrics")
+
+
 class SealedFacts(RunFacts):
     """What ``preserve`` found, written once and protected by a digest.
 
@@ -499,6 +501,8 @@ class SealedFacts(RunFacts):
         for name, field in type(self).model_fields.items():
             if field.default is None and getattr(self, name) is None:
                 del document[name]
+        for name in _OF_FORMAT_1 if self.scores is not None else ():
+            del document[name]
         return document
 
 
@@ -589,30 +593,59 @@ class Seal(Record):
     digest: Sha256
 
 
-class Manifest(Record):
-    """All that a reader of the paper needs to trust one run."""
+CURRENT_FORMAT = 2
 
-    format: Literal[1]
+
+class Manifest(Record):
+    """All that a reader of the paper needs to trust one run.
+
+    Format 1 has evaluations with counts of outcomes, format 2 has scores. Both are read, and none is turned
+    into the other: :mod:`runkit.records.format1` sees the first as scores.
+    """
+
+    format: Literal[1, 2]
     sealed: SealedFacts
     seal: Seal
     """Digest of the canonical JSON of :attr:`sealed`."""
     notes: Notes
 
+    @model_validator(mode="after")
+    def _facts_are_of_format(self) -> Self:
+        sealed = self.sealed
+        younger = (sealed.scores, sealed.series, sealed.protocol)
+        if self.format == 1 and any(one is not None for one in (*younger, sealed.notices)):
+            raise ValueError("format 1 has evaluations and metrics, and no scores, series, protocol, notices")
+        if self.format == 2 and (None in younger or sealed.evaluations or sealed.metrics):
+            raise ValueError("format 2 has scores, series and protocol, and no evaluations and metrics")
+        return self
+
     @classmethod
     def parse(cls, text: str | bytes, *, origin: str) -> Self:
-        """Return the manifest that *text* says, of this format or an older one; errors as for any record."""
-        if not _names_current_format(text):
-            with suppress(ValueError, RecursionError):  # what is no JSON is told by the parser below
-                document = json.loads(text)
-                if isinstance(document, dict) and document.get("format") != CURRENT_FORMAT:
-                    text = json.dumps(migrated(document, origin=origin))
-        return super().parse(text, origin=origin)
+        """Return the manifest that *text* says; errors as for any record.
+
+        Raises:
+            RecordInvalid: Also when a newer runkit made it.
+        """
+        try:
+            return super().parse(text, origin=origin)
+        except RecordInvalid as error:
+            found = _format_of(text)
+            if found is None or found in (1, CURRENT_FORMAT):
+                raise
+            why = "no runkit ever wrote that format"
+            if found > CURRENT_FORMAT:
+                why = f"runkit {__version__} reads formats up to {CURRENT_FORMAT}: update runkit"
+            by = ", made by a newer runkit" if found > CURRENT_FORMAT else ""
+            raise RecordInvalid(f"{origin} has format {found}{by}; {why}") from error
 
     @classmethod
     def sealing(cls, facts: SealedFacts, notes: Notes) -> Manifest:
         """Return the manifest that seals *facts*."""
         return cls(
-            format=1, sealed=facts, seal=Seal(algorithm="sha256", digest=facts.content_digest()), notes=notes
+            format=1 if facts.scores is None else 2,
+            sealed=facts,
+            seal=Seal(algorithm="sha256", digest=facts.content_digest()),
+            notes=notes,
         )
 
     @property
@@ -625,7 +658,10 @@ class Manifest(Record):
         return tuple(relation for relation in self.notes.relations if relation.kind == kind)
 
 
-def _names_current_format(text: str | bytes) -> bool:
-    """Return whether *text* begins as we write manifests, which spares reading it twice."""
-    head = text[:64] if isinstance(text, str) else text[:64].decode(errors="replace")
-    return re.match(r'\s*\{\s*"format"\s*:\s*' + str(CURRENT_FORMAT) + r"\s*,", head) is not None
+def _format_of(text: str | bytes) -> int | None:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    found = document.get("format") if isinstance(document, dict) else None
+    return found if type(found) is int else None

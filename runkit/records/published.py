@@ -24,7 +24,7 @@ from runkit.records.tablespec import TableSpec
 _DIALECT = "http://json-schema.org/draft-07/schema#"
 
 RECORDS: dict[str, tuple[type[Record], int]] = {
-    "manifest": (Manifest, 1),
+    "manifest": (Manifest, 2),
     "notes": (Notes, 1),
     "capture": (RunCapture, 1),
     "table": (TableSpec, 1),

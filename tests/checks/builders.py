@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from runkit.checks.view import ArchiveView
 from runkit.records.finding import Finding
 from runkit.records.manifest import (
-    AnswerCount,
     Artifact,
     Code,
     Command,
@@ -29,6 +28,7 @@ from runkit.records.manifest import (
     SystemScore,
     Training,
 )
+from runkit.records.measurement import AnswerCount
 from runkit.records.observation import FileObservation, RunObservation
 from runkit.records.outcomes import EvaluationOutcomes, RunOutcomes
 from runkit.records.record import Scalar, canonical_digest

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from runkit.archive.outcomes_file import outcomes_to_parquet
 from runkit.ingest.dumps import read_dump, scores
-from runkit.records.manifest import AnswerCount, SystemScore
+from runkit.records.manifest import SystemScore
+from runkit.records.measurement import AnswerCount
 
 
 def row(index: int, gold: str, answer: str | None, **more: object) -> str:

@@ -17,12 +17,12 @@ from pydantic.fields import FieldInfo
 
 from runkit.errors import RecordInvalid, UnknownName
 from runkit.records.manifest import Configuration, Manifest, Metric, SealedFacts
-from runkit.records.migration import CURRENT_FORMAT, STEPS, migrated
+from runkit.records.measurement import Score
 from runkit.records.published import RECORDS, schema_of, schema_text
 from runkit.records.record import Record, canonical_digest
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED = ROOT / "runkit" / "records" / "manifest.v1.schema.json"
+PUBLISHED = ROOT / "runkit" / "records" / "manifest.v2.schema.json"
 
 # Any manifest at all: each field by its type, patterns and bounds included.
 
@@ -119,6 +119,13 @@ def consistent(record: type[Record], document: dict[str, Any]) -> dict[str, Any]
         return document | {"effective_digest": canonical_digest(document["effective"])}
     if record is Metric and (document["value_fraction"] is None) == (document["missing_because"] is None):
         return document | {"value_fraction": 0.5, "missing_because": None}
+    if record is Score:
+        has_value = document["value"] is not None
+        return document | {"evidence": "logged" if has_value else None, "missing_because": "it is"}
+    if record is SealedFacts and document.get("scores") is not None:
+        return document | {"evaluations": [], "metrics": [], "series": [], "protocol": {}}
+    if record is SealedFacts:
+        return document | dict.fromkeys(("scores", "series", "protocol", "notices"))
     return document
 
 
@@ -166,6 +173,8 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         ("inert",),
         ("packages",),
         ("environment",),
+        ("conditions",),
+        ("missing_values",),
     }:
         for key, inner in value.items():
             yield (*at, key)
@@ -259,50 +268,13 @@ def test_a_record_that_does_not_exist_is_named_with_the_nearest() -> None:
         schema_of("manifset")
 
 
-# From format to format. There is one so far; the way is walked with invented ones.
-
-
-def two_to_three(document: dict[str, Any]) -> dict[str, Any]:
-    return document | {"sealed": {**document["sealed"], "added": None}}
-
-
-def one_to_two(document: dict[str, Any]) -> dict[str, Any]:
-    sealed = dict(document["sealed"])
-    return document | {"sealed": {"name": sealed.pop("run_id"), **sealed}}
-
-
-OLD = {"format": 1, "sealed": {"run_id": "r", "n": 3}, "notes": {}}
-STEPS_TO_THREE = {1: one_to_two, 2: two_to_three}
-
-
-def sealed(document: dict[str, Any]) -> dict[str, Any]:
-    return document | {"seal": {"algorithm": "sha256", "digest": canonical_digest(document["sealed"])}}
-
-
-def test_an_older_manifest_is_led_through_every_step_and_sealed_again() -> None:
-    expected = sealed({"format": 3, "sealed": {"name": "r", "n": 3, "added": None}, "notes": {}})
-    before = sealed(OLD)
-    kept = json.loads(json.dumps(before))
-    assert migrated(before, origin="m", steps=STEPS_TO_THREE, current=3) == expected
-    assert before == kept
-
-
-def test_a_seal_that_was_broken_stays_broken() -> None:
-    broken = sealed(OLD) | {"sealed": {"run_id": "r", "n": 4}}
-    found = migrated(broken, origin="m", steps=STEPS_TO_THREE, current=3)
-    assert found["seal"]["digest"] != canonical_digest(found["sealed"])
+# From format to format.
 
 
 def test_a_format_of_the_future_is_told_with_the_way_out() -> None:
     text = next((ROOT / "manifests").glob("*.json")).read_text().replace('"format": 1', '"format": 7', 1)
-    with pytest.raises(
-        RecordInvalid, match=r"^m has format 7; runkit \S+ reads formats up to 1: update runkit$"
-    ):
+    told = r"^m has format 7, made by a newer runkit; runkit \S+ reads formats up to 2: update runkit$"
+    with pytest.raises(RecordInvalid, match=told):
         Manifest.parse(text, origin="m")
     with pytest.raises(RecordInvalid, match=r"^m has format 0; no runkit ever wrote that format$"):
         Manifest.parse(text.replace('"format": 7', '"format": 0', 1), origin="m")
-
-
-def test_there_is_a_step_from_every_older_format() -> None:
-    assert sorted(STEPS) == list(range(1, CURRENT_FORMAT))
-    assert RECORDS["manifest"][1] == CURRENT_FORMAT

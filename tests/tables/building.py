@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from runkit.records.manifest import (
-    AnswerCount,
     Artifact,
     Code,
     Command,
@@ -33,6 +32,7 @@ from runkit.records.manifest import (
     SystemScore,
     Training,
 )
+from runkit.records.measurement import AnswerCount
 from runkit.records.outcomes import EvaluationOutcomes
 from runkit.records.record import Scalar, canonical_digest
 from runkit.tables.measured import ArchivedRun
