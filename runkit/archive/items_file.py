@@ -110,8 +110,8 @@ def _check_extent(path: Path, metadata: Any, num_rows: int) -> None:
         raise RunUnreadable(f"{path} has {found:,} rows, the manifest says {num_rows:,}")
     if found > _MOST_ROWS or num_bytes > _MOST_UNCOMPRESSED_BYTES:
         raise RunUnreadable(
-            f"{path} has {found:,} rows and {num_bytes:,} bytes when uncompressed; at most {_MOST_ROWS:,} and "
-            f"{_MOST_UNCOMPRESSED_BYTES:,} are read"
+            f"{path} has {found:,} rows and {num_bytes:,} bytes when uncompressed; at most {_MOST_ROWS:,} "
+            f"and {_MOST_UNCOMPRESSED_BYTES:,} are read"
         )
 
 

@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, cast
 
+from runkit.archive.items_file import items_from_parquet
 from runkit.archive.opening import MANIFEST_LIMIT_BYTES, check_size, open_regular, read_regular
 from runkit.archive.outcomes_file import outcomes_from_parquet
 from runkit.archive.workspace import Workspace
 from runkit.errors import RecordInvalid, UnknownName
+from runkit.records.format1 import items_of
+from runkit.records.items import RunItems
 from runkit.records.manifest import Manifest
 from runkit.records.outcomes import RunOutcomes
 
@@ -200,14 +203,24 @@ def _manifest_names(workspace: Workspace) -> list[str]:
 
 
 def read_outcomes(workspace: Workspace, manifest: Manifest) -> RunOutcomes:
-    """Return a run's per-sample outcomes; empty when its manifest names none.
+    """Return the per-sample outcomes of a run of format 1; empty when its manifest names none.
 
     Raises:
         RunUnreadable: The outcomes file is missing or torn, or has other rows than the manifest says.
     """
     named = manifest.sealed.outcomes
-    if named is None:
+    if named is None or manifest.sealed.scores is not None:
         return {}
     # A projection of a manifest, which relations are judged by, has no number of rows.
     num_rows = getattr(named, "num_rows", None)
     return outcomes_from_parquet(workspace.outcomes_path(manifest.run_id), num_rows=num_rows)
+
+
+def read_items(workspace: Workspace, manifest: Manifest) -> RunItems:
+    """Return the item scores of a run of either format; errors as in :func:`read_outcomes`."""
+    if manifest.sealed.scores is None:
+        return items_of(manifest.sealed, read_outcomes(workspace, manifest))
+    named = manifest.sealed.outcomes
+    if named is None:
+        return {}
+    return items_from_parquet(workspace.outcomes_path(manifest.run_id), num_rows=named.num_rows)

@@ -17,6 +17,7 @@ from typing import Any
 from runkit.checks.catalogue import found
 from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import Finding
+from runkit.records.items import RunItems, item_digests
 from runkit.records.manifest import Evaluation, Manifest, RunFacts, status_of_snapshot
 from runkit.records.outcomes import RunOutcomes, outcome_digests
 from runkit.records.record import canonical_json
@@ -25,7 +26,9 @@ from runkit.records.schema import IMPLIED_BY_READER
 
 _NAMED_BY = {
     "evaluations": ("label",), "metrics": ("name",), "systems": ("system",), "logged": ("system",),
-    "models": ("role",), "missing_artifacts": ("path", "role"),
+    "models": ("role",),
+    "scores": ("system", "task", "split", "metric", "weights", "conditions"),
+    "missing_artifacts": ("path", "role"),
 }  # fmt: skip
 """Lists of records, and the fields that tell their entries apart."""
 
@@ -54,6 +57,8 @@ def _evidence_findings(archive: ArchiveView) -> Iterator[Finding]:
             yield from fact_findings(manifest, rereading, rereading.facts)
             if manifest.run_id in archive.outcomes:
                 yield from _outcome_findings(manifest, rereading, archive.outcomes[manifest.run_id])
+            if manifest.run_id in archive.items:
+                yield from _item_findings(manifest, rereading, archive.items[manifest.run_id])
 
 
 def fact_findings(manifest: Manifest, rereading: Rereading, facts: RunFacts) -> Iterator[Finding]:
@@ -122,6 +127,18 @@ def _outcome_findings(manifest: Manifest, rereading: Rereading, outcomes: RunOut
                 f"{_dump_of(evaluation, manifest)}: {what} differ (sha256 {digests})"
             )
             yield found("RK110", manifest.run_id, f"sealed.outcomes.{label}", message)
+
+
+def _item_findings(manifest: Manifest, rereading: Rereading, items: RunItems) -> Iterator[Finding]:
+    sealed, said = item_digests(items), rereading.outcomes_sha256
+    scores = {canonical_json(score.key): score for score in manifest.sealed.scores or ()}
+    for key in sorted({*sealed, *said}):
+        score = scores.get(key)
+        if sealed.get(key) == said.get(key) or (score is not None and score.items_file in rereading.absent):
+            continue
+        name, file = (score.name, score.items_file) if score is not None else (key, "what was read")
+        message = f"the item scores of {name} are not those that {file} gives"
+        yield found("RK110", manifest.run_id, f"sealed.outcomes.{name}", message)
 
 
 def _sealed_values(manifest: Manifest) -> dict[_Path, _Value]:

@@ -18,6 +18,7 @@ from runkit.checks.lineage import LINEAGE
 from runkit.checks.measurement import MEASUREMENT
 from runkit.checks.names import NAMES
 from runkit.checks.secrecy import SECRECY, secret_findings
+from runkit.checks.sources import SOURCES
 from runkit.checks.statistics import STATISTICS
 from runkit.checks.unseeded import UNSEEDED
 from runkit.checks.view import ArchiveView, Family
@@ -30,6 +31,7 @@ FOR_ONE_RUN: tuple[Family, ...] = (
     INTEGRITY,
     EVIDENCE,
     MEASUREMENT,
+    SOURCES,
     COMPLETION,
     CHECKPOINTS,
     UNSEEDED,

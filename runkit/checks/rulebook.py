@@ -309,6 +309,51 @@ RULES: tuple[Rule, ...] = (
         checked_by="validate",
     ),
     Rule(
+        code="RK210",
+        name="no-number-read",
+        family="measurement",
+        severity="warning",
+        summary="No number was read of a run, or not of a file that seems to hold some.",
+        why=(
+            "A run without a number proves nothing in a table, and nobody may notice that it has none: a "
+            "warning."
+        ),
+        example="A directory holds results.json with keys of its own, and nothing says what they are.",
+        way_out=(
+            "Say in runkit.toml or with --metrics and --items of preserve what the file holds, and preserve "
+            "it again."
+        ),
+        checked_by="validate",
+    ),
+    Rule(
+        code="RK211",
+        name="contradicting-sources",
+        family="measurement",
+        severity="warning",
+        summary="Two places of a run directory give one thing two values.",
+        why=(
+            "One of the two is wrong, and which one was taken was decided by a rule and not by a person: a "
+            "warning."
+        ),
+        example="results.json says that f1 is 0.81 and the predictions give 0.79.",
+        way_out=(
+            "Find out which is right, mend or remove the other, and preserve the run again; or waive it with "
+            "the reason."
+        ),
+        checked_by="validate",
+    ),
+    Rule(
+        code="RK212",
+        name="not-finite",
+        family="measurement",
+        severity="warning",
+        summary="Values are NaN, infinite or missing; they are kept as missing and stand in no mean.",
+        why=("A mean over what is left is of other items than was planned: a warning."),
+        example="Three of 200 items have the score nan.",
+        way_out=("Find out why; where it is meant so, waive it with the reason."),
+        checked_by="validate",
+    ),
+    Rule(
         code="RK301",
         name="truncated-run",
         family="completion",
@@ -598,6 +643,20 @@ RULES: tuple[Rule, ...] = (
         example="ablB of the seed: 135 of 200 at step 2000, 125 in the final evaluation, p = 0.04.",
         way_out="Seed the noise of evaluations, or give the spread of repeats beside the score.",
         checked_by="validate",
+    ),
+    Rule(
+        code="RK506",
+        name="untestable-claim",
+        family="statistics",
+        severity="error",
+        summary="A claim in the notes cannot be tested.",
+        why=("A claim that nothing can contradict is no claim; silence would look like a proof: an error."),
+        example="A run is said to be better than another one that was measured on other items.",
+        way_out=(
+            "Say it of two runs that were measured by one metric on the same items, or take it out of the "
+            "notes."
+        ),
+        checked_by="lineage",
     ),
     Rule(
         code="RK601",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from runkit.records.finding import Finding
+from runkit.records.items import RunItems
 from runkit.records.manifest import Manifest
 from runkit.records.observation import RunObservation
 from runkit.records.outcomes import RunOutcomes
@@ -30,6 +31,8 @@ class ArchiveView:
     """Run id to what its kept files say now; a run without one is not compared with its files."""
     unreadable_ids: frozenset[str] = frozenset()
     """Runs whose manifest exists and cannot be read, so that relations to them are not unknown."""
+    items: Mapping[str, RunItems] = field(default_factory=dict)
+    """Run id to item scores, of runs of format 2; one without them is not recomputed."""
 
     @cached_property
     def by_id(self) -> Mapping[str, Manifest]:

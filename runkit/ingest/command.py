@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
 from runkit import __version__
 from runkit.errors import RunUnreadable
+from runkit.ingest.combine import Combined, combined
 from runkit.ingest.derive import derived_metrics
-from runkit.ingest.effective import effective_settings
+from runkit.ingest.effective import effective_settings, scalar
 from runkit.ingest.folder import LOG_NAME, RunFolder
+from runkit.ingest.foreign import configuration_of, of_format_2, settings_of_command
 from runkit.ingest.ingested import IngestedRun
-from runkit.ingest.own import capture_in, duration_seconds, last_beat, moment
+from runkit.ingest.own import capture_in, duration_seconds, is_of_command, last_beat, moment
 from runkit.ingest.reading import (
     EvaluationPlan,
     Measurements,
@@ -20,6 +21,8 @@ from runkit.ingest.reading import (
     read_no_samples,
     read_training,
 )
+from runkit.ingest.source import read_with
+from runkit.ingest.sources import all_sources
 from runkit.ingest.trainlog import TrainLog
 from runkit.records.capture import ASKED_TO_STOP, CAPTURE_FILE, RunCapture
 from runkit.records.manifest import (
@@ -43,11 +46,7 @@ class _CommandReader:
     looks_for = f"a {CAPTURE_FILE} of `runkit run` beside a {LOG_NAME}"
 
     def can_read(self, root: Path) -> bool:
-        try:
-            found = json.loads((root / CAPTURE_FILE).read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return False
-        return isinstance(found, dict) and found.get("captured") == "command"
+        return is_of_command(root)
 
     def read(self, root: Path, *, run_id: str, directory_name: str) -> IngestedRun:
         """Return the facts of the run in *root*.
@@ -92,7 +91,18 @@ class _CommandReader:
             metrics=derived_metrics(measurements.evaluations, had_samples=status.value != "no_eval_samples"),
             missing_artifacts=(),
         )
-        return IngestedRun(facts=facts, outcomes=measurements.outcomes, notes=Notes(), declared_factors=())
+        if measurements.evaluations:
+            return IngestedRun(
+                facts=facts, outcomes=measurements.outcomes, notes=Notes(), declared_factors=()
+            )
+        found = read_with(all_sources(), root)
+        together = combined(found)
+        configuration = _foreign_configuration(facts.configuration, capture, log, together)
+        facts = of_format_2(facts, together, configuration)
+        provenance = facts.provenance.model_copy(update={"sources": together.sources})
+        models = tuple(model for one in found for model in one.models)
+        facts = facts.model_copy(update={"provenance": provenance, "models": models})
+        return IngestedRun(facts=facts, outcomes={}, notes=Notes(), declared_factors=(), items=together.items)
 
 
 READER = _CommandReader()
@@ -123,6 +133,23 @@ def _configuration(capture: RunCapture, log: TrainLog) -> Configuration:
         inert={},
         evidence=Evidence(path=CAPTURE_FILE, line=None, what="the command"),
     )
+
+
+def _foreign_configuration(
+    of_command: Configuration, capture: RunCapture, log: TrainLog, found: Combined
+) -> Configuration:
+    """Return the program's own configuration, or else what its log prints, or else its options."""
+    if found.parameters_at is not None:
+        return configuration_of(found.parameters, found.parameters_at)
+    if log.settings_line is not None:
+        return of_command
+    options = {key: _number(value) for key, value in settings_of_command(capture.command.argv or ()).items()}
+    later = {key: value for key, value in of_command.effective.items() if key != "command"}
+    return configuration_of({**options, **later}, of_command.evidence)
+
+
+def _number(value: Scalar) -> Scalar:
+    return scalar(value) if isinstance(value, str) else value
 
 
 def _status(folder: RunFolder, capture: RunCapture, log: TrainLog, measurements: Measurements) -> StatusFact:

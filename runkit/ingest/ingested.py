@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from runkit.records.items import RunItems
 from runkit.records.manifest import Notes, RunFacts
 from runkit.records.outcomes import RunOutcomes
 
@@ -17,3 +18,5 @@ class IngestedRun:
     notes: Notes
     declared_factors: tuple[str, ...]
     """Configuration keys that the run itself says it changes against its control."""
+    items: RunItems = field(default_factory=dict)
+    """Item scores of a run of format 2; one of format 1 has outcomes."""

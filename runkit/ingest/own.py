@@ -47,7 +47,7 @@ class _OwnReader:
     looks_for = f"{CONFIG_FILE} beside a {LOG_NAME}"
 
     def can_read(self, root: Path) -> bool:
-        return (root / CONFIG_FILE).is_file() and bool(log_folders(root))
+        return _is_engines(root / CONFIG_FILE) and bool(log_folders(root))
 
     def read(self, root: Path, *, run_id: str, directory_name: str) -> IngestedRun:
         """Return the facts of the run in *root*.
@@ -57,6 +57,26 @@ class _OwnReader:
             RecordInvalid: ``run.json`` is not a valid capture.
         """
         return _read(open_run_folder(root), run_id=run_id, directory_name=directory_name)
+
+
+def _is_engines(path: Path) -> bool:
+    """Return whether the configuration at *path* is one that the engine wrote, or too torn to tell."""
+    if not path.is_file() or is_of_command(path.parent):
+        return False
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True
+    return isinstance(found, dict) and not found.keys().isdisjoint({"effective", "digest", "given"})
+
+
+def is_of_command(root: Path) -> bool:
+    """Return whether the capture in *root* is of a program under ``runkit run``."""
+    try:
+        found = json.loads((root / CAPTURE_FILE).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("captured") == "command"
 
 
 READER = _OwnReader()

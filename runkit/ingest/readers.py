@@ -28,6 +28,7 @@ BUILT_IN = {
     "bridge-cluster": "runkit.ingest.cluster:READER",
     "lm-eval": "runkit.ingest.lm_eval:READER",
     "command": "runkit.ingest.command:READER",
+    "files": "runkit.ingest.files:READER",
 }
 """Our own readers, found in a checkout that is not installed too; ``pyproject.toml`` registers the same."""
 

@@ -26,6 +26,7 @@ import runkit
 from runkit import __version__
 from runkit.errors import RecordInvalid, RunkitError, UnknownName
 from runkit.ingest.readers import BUILT_IN, ingest
+from runkit.records.items import item_digests
 from runkit.records.manifest import RunFacts
 from runkit.records.outcomes import outcome_digests
 from runkit.records.record import canonical_digest
@@ -122,7 +123,7 @@ def _read(run: KeptRun) -> _Answer:
         with _folder_of(run) as root:
             found = ingest(root, run_id=run.run_id, directory_name=run.directory_name, reader=run.reader)
             document: dict[str, Any] = found.facts.model_dump(mode="json")
-            return _Answer(document, outcome_digests(found.outcomes), None)
+            return _Answer(document, outcome_digests(found.outcomes) | item_digests(found.items), None)
     except UnknownName:
         return _Answer(None, {}, f"the reader {run.reader!r} is not installed", reader_is_missing=True)
     except RunkitError as error:

@@ -25,7 +25,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from runkit.records.items import ItemScores, score_of_items
-from runkit.records.manifest import Command, Evidence, ModelReference, Moment, StatusFact
+from runkit.records.manifest import (
+    Command,
+    DataReference,
+    Evidence,
+    Hardware,
+    ModelReference,
+    Moment,
+    Software,
+    StatusFact,
+)
 from runkit.records.measurement import Metric, Score, Series
 from runkit.records.notice import Notice, NoticeKind
 from runkit.records.record import Scalar
@@ -53,6 +62,12 @@ class FoundFacts:
     last_step: int | None = None
     primary: str | None = None
     """Selector of the measure that the program says it is judged by."""
+    inert: dict[str, str] = field(default_factory=dict)
+    """Settings without effect, each with the reason."""
+    duration_seconds: float | None = None
+    hardware: Hardware | None = None
+    software: Software | None = None
+    data: DataReference | None = None
 
     def params(self, values: Mapping[str, Any], *, path: str, line: int | None = None) -> None:
         """Take *values*, nested as they may be, as the program's configuration, which stands in *path*."""

@@ -19,7 +19,7 @@ from runkit.records.measurement import (
     ScoreKey,
     Weights,
 )
-from runkit.records.record import EMPTY, canonical_digest
+from runkit.records.record import EMPTY, canonical_digest, canonical_json
 
 Texts = tuple[str | None, ...]
 
@@ -147,3 +147,16 @@ def _why_no_mean(items: ItemScores) -> str:
 def items_digest(items: Sequence[str], golds: Sequence[str | None] | None) -> str:
     """Return the digest that is equal for the same items with the same right answers in the same order."""
     return canonical_digest([list(items), list(golds) if golds is not None else None])
+
+
+def item_digests(found: RunItems) -> dict[str, dict[str, str]]:
+    """Return for each set of item scores, named by what it is of, the digest of all that it says."""
+    return {
+        canonical_json(key): {
+            "items": canonical_digest(
+                [items.items, items.values, items.outcomes, items.answers, items.golds, items.clusters]
+            )
+        }
+        for key, items in found.items()
+        if items.items
+    }

@@ -34,8 +34,8 @@ from runkit.records.record import (
     canonical_digest,
 )
 
-Status = Literal["completed", "early_stopped", "truncated", "crashed", "no_eval_samples"]
-"""How a run ended, read from its own artifacts."""
+Status = Literal["completed", "early_stopped", "truncated", "crashed", "no_eval_samples", "unknown"]
+"""How a run ended, read from its own artifacts; ``unknown`` where none of them says."""
 
 Outcome = Literal["correct", "wrong", "invalid"]
 """What one system did on one item; invalid means that no answer could be extracted."""
@@ -81,7 +81,7 @@ class Moment(Record):
 class Provenance(GrownRecord):
     """Where the facts come from."""
 
-    younger: ClassVar[frozenset[str]] = frozenset({"log_starts"})
+    younger: ClassVar[frozenset[str]] = frozenset({"log_starts", "sources"})
 
     reader: str
     """Name of the reader of run directories: ``runkit`` or ``bridge-cluster``."""
@@ -95,6 +95,8 @@ class Provenance(GrownRecord):
     """Lines that matched a known form; the others are kept in the artifact and not interpreted."""
     log_starts: tuple[PositiveInt, ...] = ()
     """Lines at which the log's starts begin when it holds several; the facts are those of the last one."""
+    sources: tuple[str, ...] = ()
+    """Names of the sources that knew some of the files, in the order of trust."""
 
 
 class StatusFact(Record):
@@ -235,7 +237,8 @@ class Configuration(GrownRecord):
 class ModelReference(Record):
     """One of the two frozen models of a bridge, or the model that another harness evaluated."""
 
-    role: Literal["source", "target", "evaluated"]
+    role: str = Field(min_length=1, max_length=100)
+    """What it is in the run: one of the models of a bridge, or ``evaluated``."""
     name: str
     revision: str | None
     sha256: Sha256 | None

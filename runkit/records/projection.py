@@ -163,6 +163,42 @@ class Metric(msgspec.Struct, **_OPTIONS):
     num_candidates: int | None
 
 
+class ScoreMetric(msgspec.Struct, **_OPTIONS):
+    """What a value means."""
+
+    name: str
+    kind: str
+    direction: str | None = None
+    unit: str | None = None
+
+
+class Weights(msgspec.Struct, **_OPTIONS):
+    """Of what moment of training the weights are."""
+
+    step: int | None
+    kind: str
+    is_final: bool
+
+    @property
+    def label(self) -> str:
+        """``final``, or the step in digits."""
+        return "final" if self.is_final else str(self.step)
+
+
+class Score(msgspec.Struct, **_OPTIONS):
+    """One number of a run of format 2."""
+
+    system: str
+    task: str
+    split: str | None
+    metric: ScoreMetric
+    weights: Weights
+    value: float | None
+    n: int | None
+    items_sha256: str | None = None
+    conditions: dict[str, str] = msgspec.field(default_factory=dict)
+
+
 class Artifact(msgspec.Struct, **_OPTIONS):
     """A file of the run."""
 
@@ -191,10 +227,11 @@ class SealedFacts(msgspec.Struct, **_OPTIONS):
     models: tuple[ModelReference, ...]
     data: DataReference
     training: Training
-    evaluations: tuple[Evaluation, ...]
-    metrics: tuple[Metric, ...]
     artifacts: tuple[Artifact, ...]
     outcomes: OutcomesReference | None
+    evaluations: tuple[Evaluation, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    scores: tuple[Score, ...] | None = None
 
     def evaluation(self, label: str) -> Evaluation | None:
         """Return the evaluation called *label*, or None."""

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from runkit.archive.clock import now
 from runkit.archive.code import CODE_FOLDER
+from runkit.archive.items_file import items_to_parquet
 from runkit.archive.locking import Tell, say_nothing
 from runkit.archive.naming import RunName, as_text, name_for, refuse_unsafe
 from runkit.archive.opening import SPECIFICATION_LIMIT_BYTES, read_regular
@@ -116,7 +117,7 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
             snapshot=request.snapshot,
         )
         run = _ingested(request, taken, folder, run_id, original_name)
-        parquet, num_rows = outcomes_to_parquet(run.outcomes) if run.outcomes else (None, 0)
+        parquet, num_rows = _parquet(run)
         facts = _sealed(
             request, run.facts, taken, original_name, _outcomes_reference(run_id, parquet, num_rows)
         )
@@ -337,6 +338,12 @@ def _no_such_run(workspace: Workspace, run: Path) -> Exception:
     return UnknownName.among(
         "run directory", str(run), {f"{workspace.runs.name}/{name}" for name in candidates}
     )
+
+
+def _parquet(run: IngestedRun) -> tuple[bytes | None, int]:
+    if run.items:
+        return items_to_parquet(run.items.values())
+    return outcomes_to_parquet(run.outcomes) if run.outcomes else (None, 0)
 
 
 def _outcomes_reference(run_id: str, parquet: bytes | None, num_rows: int) -> OutcomesReference | None:

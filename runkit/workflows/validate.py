@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runkit.archive.kept_files import kept_run
 from runkit.archive.observing import observe_runs
-from runkit.archive.reading import read_manifests, read_outcomes, wanted_ids
+from runkit.archive.reading import read_items, read_manifests, read_outcomes, wanted_ids
 from runkit.archive.reading import run_ids as preserved_ids
 from runkit.archive.rereading_cache import RereadingCache
 from runkit.archive.scanning import suspected_secrets
@@ -27,6 +27,7 @@ from runkit.ingest.rereading import read_again
 from runkit.ingest.summary import is_known_summary
 from runkit.records.finding import Finding
 from runkit.records.generation import Generation
+from runkit.records.items import RunItems
 from runkit.records.manifest import Manifest
 from runkit.records.observation import RunObservation
 from runkit.records.outcomes import RunOutcomes
@@ -164,15 +165,19 @@ def _look_at(
     rehash = observation.rehashed
     observations = {manifest.run_id: observation}
     outcomes: dict[str, RunOutcomes] = {}
+    items: dict[str, RunItems] = {}
     unreadable = []
     if rehash and observation.outcomes is not None and observation.outcomes.kind == "file":
         try:
-            outcomes = {manifest.run_id: read_outcomes(workspace, manifest)}
+            if manifest.sealed.scores is None:
+                outcomes = {manifest.run_id: read_outcomes(workspace, manifest)}
+            else:
+                items = {manifest.run_id: read_items(workspace, manifest)}
         except RunUnreadable as error:
             unreadable = [_unreadable_outcomes(manifest, observation, error)]
     texts = {manifest.run_id: _texts(workspace, manifest, observation, references)} if rehash else {}
     rereadings = {manifest.run_id: rereading} if rereading is not None else {}
-    view = ArchiveView((manifest,), observations, outcomes, texts, rereadings)
+    view = ArchiveView((manifest,), observations, outcomes, texts, rereadings, items=items)
     findings = unwaived(view, FOR_ONE_RUN)
     findings += [one for one in unreadable if not _says_changed(findings, one)]
     return _Look(findings, observation, rereading, not_looked_at(manifest, observation))

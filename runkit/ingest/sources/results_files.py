@@ -1,0 +1,402 @@
+"""Files that lie in run directories anyway: a configuration, metrics over steps, results, predictions.
+
+Each is read only where its meaning is plain. What is not is named: a file of which no number was read is a
+notice that says how to have it read.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from runkit.ingest.source import FoundFacts
+from runkit.records.items import ItemScores
+from runkit.records.measurement import TASK, Score, Series
+from runkit.records.metrics import is_usual, metric_named, without_split
+
+_CONFIGS = ("config", "params", "hparams", "hyperparameters", "args", "arguments", "settings")
+_CONFIG_ENDINGS = (".yaml", ".yml", ".json", ".toml")
+_RESULTS = (
+    "results.json", "metrics.json", "scores.json", "eval_results.json", "test_results.json", "summary.json",
+    "final_metrics.json", "evaluation.json",
+)  # fmt: skip
+_SERIES = ("metrics.jsonl", "metrics.csv", "history.csv", "log.csv", "progress.csv", "history.jsonl")
+_ITEMS = ("predictions", "outputs", "samples", "per_sample", "items", "item_scores")
+_ITEM_ENDINGS = (".jsonl", ".csv", ".parquet")
+
+_ITEM_COLUMNS = ("id", "item", "item_id", "sample_id", "example_id", "doc_id", "qid", "idx", "index")
+_ANSWER_COLUMNS = ("prediction", "pred", "predicted", "answer", "output")
+_GOLD_COLUMNS = ("gold", "label", "target", "reference", "expected", "ground_truth")
+_VERDICT_COLUMNS = ("correct", "is_correct")
+_CLUSTER_COLUMNS = ("cluster", "group", "passage_id", "document_id")
+_STEP_COLUMNS = ("step", "global_step", "iteration", "iter", "epoch")
+
+_MOST_BYTES = 64 << 20
+_MOST_ITEM_BYTES = 1 << 30
+_WAY_OUT = "say how in runkit.toml, or with --metrics or --items of preserve"
+
+
+class _ResultsFiles:
+    name = "results-files"
+    looks_for = (
+        "config.{yaml,json,toml}, metrics.{jsonl,csv}, results.json or predictions.{jsonl,csv,parquet}"
+    )
+
+    def recognises(self, root: Path) -> bool:
+        return any(True for _path in _known(root))
+
+    def read(self, root: Path) -> FoundFacts:
+        """Return what the files say whose meaning is plain; raises nothing, tells by notices."""
+        found = FoundFacts(self.name)
+        for path in _known(root):
+            try:
+                _read_one(found, path)
+            except (OSError, ValueError, RecursionError, KeyError) as error:
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                found.say("unreadable", f"{path.name} cannot be read: {reason}", path=path.name)
+        return found
+
+
+SOURCE = _ResultsFiles()
+
+
+def _known(root: Path) -> Iterator[Path]:
+    """Yield the files that are read, configurations first."""
+    names = [f"{stem}{ending}" for stem in _CONFIGS for ending in _CONFIG_ENDINGS]
+    names += [*_SERIES, *_RESULTS, *(f"{stem}{ending}" for stem in _ITEMS for ending in _ITEM_ENDINGS)]
+    for name in names:
+        path = root / name
+        if path.is_file() and not (name == "config.json" and _is_engines_own(path)):
+            yield path
+
+
+def _is_engines_own(path: Path) -> bool:
+    return path.with_name("train.log").is_file() and b'"effective"' in path.read_bytes()[:_MOST_BYTES]
+
+
+def _read_one(found: FoundFacts, path: Path) -> None:
+    name = path.name
+    is_items = path.stem in _ITEMS
+    if path.stat().st_size > (_MOST_ITEM_BYTES if is_items else _MOST_BYTES):
+        found.say("not_read", f"{name} is too large to be read as what its name says", path=name)
+    elif is_items:
+        read_items(found, path, name)
+    elif name in _SERIES:
+        read_series(found, path, name)
+    elif name in _RESULTS:
+        _read_results(found, path)
+    else:
+        document = document_in(path)
+        if isinstance(document, Mapping) and document:
+            found.params(document, path=name)
+        else:
+            found.say("not_read", f"{name} holds no settings", path=name)
+
+
+def document_in(path: Path) -> Any:
+    """Return what the YAML, JSON or TOML file at *path* says, without running anything.
+
+    Raises:
+        ValueError: It is none.
+        OSError: It cannot be read.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".toml":
+        return tomllib.loads(text)
+    if path.suffix == ".json":
+        return json.loads(text)
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"not plain YAML: {error}") from error
+
+
+def _read_results(found: FoundFacts, path: Path) -> None:
+    document = json.loads(path.read_text(encoding="utf-8-sig"))
+    name = path.name
+    numbers = list(_numbers(document, ())) if isinstance(document, Mapping) else []
+    not_taken = []
+    for keys, value in numbers:
+        metric, split = without_split(keys[-1])
+        if not is_usual(metric) or len(keys) > 3:
+            not_taken.append(".".join(keys))
+            continue
+        task = "/".join(keys[:-1]) or TASK
+        add_score(found, metric, value, path=name, task=task, split=split)
+    if numbers and len(not_taken) == len(numbers):
+        message = f"{name} holds {len(numbers)} numbers and none was read ({_few(not_taken)}); {_WAY_OUT}"
+        found.say("not_read", message, path=name)
+    elif not numbers:
+        found.say("not_read", f"{name} holds no number that can be told; {_WAY_OUT}", path=name)
+
+
+def add_score(
+    found: FoundFacts,
+    metric: str,
+    value: float,
+    *,
+    path: str,
+    line: int | None = None,
+    task: str = TASK,
+    split: str | None = None,
+    higher_is_better: bool | None = None,
+    unit: str | None = None,
+) -> None:
+    """Take one number of a file; one that is not finite is a score without a value."""
+    is_finite = math.isfinite(value)
+    known = metric_named(metric, "scalar", higher_is_better, unit, largest=abs(value) if is_finite else None)
+    found.files.add(path)
+    found.scores.append(
+        Score(
+            metric=known,
+            task=task,
+            split=split,
+            value=float(value) if is_finite else None,
+            evidence="logged" if is_finite else None,
+            missing_because=None if is_finite else f"{path} says {value}",
+            path=path,
+            line=line,
+        )
+    )
+
+
+def _numbers(document: Mapping[str, Any], prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
+    for key, value in document.items():
+        keys = (*prefix, str(key))
+        if isinstance(value, Mapping):
+            if len(keys) < 8:
+                yield from _numbers(value, keys)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield keys, float(value)
+
+
+def rows_in(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Yield the rows of a CSV, JSON Lines or Parquet file with their lines; None for one that is torn.
+
+    Raises:
+        ValueError: The file is none of these.
+        OSError: It cannot be read.
+    """
+    if path.suffix == ".parquet":
+        yield from _parquet_rows(path)
+        return
+    with path.open(
+        encoding="utf-8-sig", errors="replace", newline="" if path.suffix == ".csv" else None
+    ) as lines:
+        if path.suffix in (".csv", ".tsv"):
+            reader = csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
+            try:
+                for row in reader:
+                    whole = None not in row and None not in row.values()
+                    yield (
+                        reader.line_num,
+                        {key: _cell(value) for key, value in row.items()} if whole else None,
+                    )
+            except csv.Error as error:
+                raise ValueError(f"not CSV: {error}") from error
+            return
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
+                found = None
+            yield number, found if isinstance(found, dict) else None
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(10_000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except pa.ArrowException as error:
+        raise ValueError(f"not Parquet: {error}") from error
+
+
+def _cell(text: str) -> Any:
+    """Return the number that a cell of a CSV file spells, or its text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def read_series(found: FoundFacts, path: Path, name: str) -> None:
+    """Take the columns of *path*, a file with one row a step, as values over steps, and the last of each."""
+    columns: dict[str, dict[int, float | None]] = {}
+    num_torn, step_column = 0, None
+    for number, row in rows_in(path):
+        if row is None:
+            num_torn += 1
+            continue
+        step_column = step_column or next((one for one in _STEP_COLUMNS if one in row), None)
+        at = row.get(step_column) if step_column else number
+        if not isinstance(at, int | float) or isinstance(at, bool) or not math.isfinite(at) or at < 0:
+            continue
+        for key, value in row.items():
+            if key not in _STEP_COLUMNS and isinstance(value, int | float) and not isinstance(value, bool):
+                columns.setdefault(key, {})[int(at)] = float(value) if math.isfinite(value) else None
+    if num_torn:
+        found.say("unreadable", f"{name}: {num_torn} rows are torn", path=name)
+    if not columns:
+        found.say("not_read", f"{name} holds no number; {_WAY_OUT}", path=name)
+    found.files.add(name)
+    for key, values in columns.items():
+        metric, split = without_split(key)
+        known = [abs(value) for value in values.values() if value is not None]
+        means = metric_named(metric, "scalar", largest=max(known, default=None))
+        steps = tuple(sorted(values))
+        found.series.append(
+            Series(
+                split=split,
+                metric=means,
+                steps=steps,
+                values=tuple(map(values.__getitem__, steps)),
+                path=name,
+            )
+        )
+        last = values[steps[-1]]
+        if is_usual(metric) and split != "train" and last is not None:
+            add_score(found, metric, last, path=name, split=split)
+        found.last_step = max(found.last_step or 0, steps[-1])
+
+
+def read_items(
+    found: FoundFacts,
+    path: Path,
+    name: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    metric: str | None = None,
+    task: str = TASK,
+    split: str | None = None,
+    higher_is_better: bool | None = None,
+) -> None:
+    """Take *path*, a file with one row an item, as item scores.
+
+    Args:
+        columns: What a column is (``item``, ``answer``, ``gold``, ``value``, ``cluster``) to its name; what
+            is not said is told by the usual names.
+    """
+    rows, num_torn = [], 0
+    for _line, row in rows_in(path):
+        if row is None:
+            num_torn += 1
+        else:
+            rows.append(row)
+    if not rows:
+        found.say("not_read", f"{name} has no readable row", path=name)
+        return
+    if num_torn:
+        found.say("unreadable", f"{name}: {num_torn} rows are torn", path=name)
+    said = dict(columns or {})
+    item = said.get("item") or _column(rows, _ITEM_COLUMNS)
+    answer = said.get("answer") or _column(rows, _ANSWER_COLUMNS)
+    gold = said.get("gold") or _column(rows, _GOLD_COLUMNS)
+    cluster = said.get("cluster") or _column(rows, _CLUSTER_COLUMNS)
+    values = {said["value"]: metric or said["value"]} if "value" in said else _value_columns(rows)
+    for wanted in (item, answer, gold, cluster, *values):
+        if wanted is not None and not any(wanted in row for row in rows):
+            known = ", ".join(sorted({key for row in rows[:20] for key in row})[:20])
+            raise ValueError(
+                f"there is no column {wanted!r}; it has {known}; the first row is {_short(rows[0])}"
+            )
+    if item is None:
+        found.say("not_read", f"{name} has no column of item ids ({_few(rows[0])}); {_WAY_OUT}", path=name)
+        return
+    ids = tuple(str(row.get(item)) for row in rows)
+    if len(set(ids)) != len(ids):
+        twice = next(one for one, count in Counter(ids).items() if count > 1)
+        message = (
+            f"{name} has {len(ids) - len(set(ids)):,} item ids twice, such as {_short(twice)}; no item was "
+            "taken, since nobody can tell which row counts"
+        )
+        found.say("conflict", message, path=name)
+        return
+    columns_of: dict[str, Any] = {
+        "clusters": _texts(rows, cluster), "answers": _texts(rows, answer), "golds": _texts(rows, gold),
+    }  # fmt: skip
+    if not values and answer is not None and gold is not None:
+        pairs = zip(columns_of["answers"], columns_of["golds"], strict=True)
+        right = tuple(float(one == other) for one, other in pairs)
+        means = metric_named(metric or "exact_match", "binary", higher_is_better)
+        items = ItemScores(means, ids, right, task=task, split=split, **columns_of)
+        found.measured(items, path=name, num_unreadable_rows=num_torn)
+        return
+    if not values:
+        found.say("not_read", f"{name} has no column of scores ({_few(rows[0])}); {_WAY_OUT}", path=name)
+    for column, spoken in values.items():
+        numbers = [_number(row.get(column)) for row in rows]
+        finite = [value for value in numbers if value is not None]
+        is_binary = bool(finite) and set(finite) <= {0.0, 1.0}
+        largest = max(map(abs, finite), default=None)
+        means = metric_named(spoken, "binary" if is_binary else "real", higher_is_better, largest=largest)
+        items = ItemScores(means, ids, tuple(numbers), task=task, split=split, **columns_of)
+        missing = _missing(row.get(column) for row in rows)
+        if missing:
+            listed = ", ".join(f"{count} {what}" for what, count in missing.items())
+            found.say("not_finite", f"{name}: {column} of {listed} is no finite number", path=name)
+        found.measured(items, path=name, missing_values=missing, num_unreadable_rows=num_torn)
+
+
+def _column(rows: list[dict[str, Any]], names: Iterable[str]) -> str | None:
+    lowered = {key.lower(): key for key in rows[0]}
+    return next((lowered[name] for name in names if name in lowered), None)
+
+
+def _value_columns(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the columns that hold scores to their metrics: those of a usual name, and a verdict."""
+    found = {key: key for key in rows[0] if is_usual(key)}
+    verdict = _column(rows, _VERDICT_COLUMNS)
+    return found or ({verdict: "accuracy"} if verdict is not None else {})
+
+
+def _texts(rows: list[dict[str, Any]], column: str | None) -> tuple[str | None, ...] | None:
+    if column is None:
+        return None
+    return tuple(None if (value := row.get(column)) is None else str(value) for row in rows)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        return {"true": 1.0, "false": 0.0, "correct": 1.0, "wrong": 0.0}.get(value.strip().lower())
+    if not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _missing(values: Iterable[Any]) -> dict[str, str]:
+    counted: dict[str, int] = {}
+    for value in values:
+        if _number(value) is None:
+            what = "null" if value is None else _short(value)
+            counted[what] = counted.get(what, 0) + 1
+    most = sorted(counted.items(), key=lambda pair: -pair[1])[:10]
+    return {what: str(count) for what, count in most}
+
+
+def _few(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
