@@ -46,8 +46,10 @@ class SeedsByItems(NamedTuple):
 
 
 class SeedsDifference(NamedTuple):
-    """The first of two conditions minus the second, both over seeds on the same items; fractions of outcomes, or in
-    the unit of the values."""
+    """The first of two conditions minus the second, both over seeds on the same items.
+
+    Fractions of outcomes, or in the unit of the values.
+    """
 
     difference_fraction: float
     first_seed_means: tuple[float, ...]
