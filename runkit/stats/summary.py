@@ -109,7 +109,14 @@ def _own_interval(
     found = values_over_seeds(kept.by_unit[0], coverage=over.coverage)
     what = f"mean over {num_runs} runs on {kept.over}, for other seeds and other items"
     has_spread = found.crossed_standard_error > 1e-12 * np.abs(table).max()
-    if kind != "real" and (has_spread or found.mean_fraction in (0.0, 1.0)):
+    if kind != "real" and found.mean_fraction in (0.0, 1.0):
+        interval = logit_interval(found, coverage=over.coverage)
+        return (
+            interval,
+            "Clopper-Pearson",
+            f"{what}: Clopper-Pearson interval, because every outcome is equal",
+        )
+    if kind != "real" and has_spread:
         interval = logit_interval(found, coverage=over.coverage)
         return interval, "t on the logit scale", f"{what}: t interval on the logit scale"
     if not has_spread:
