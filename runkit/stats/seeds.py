@@ -3,7 +3,8 @@
 S seeds, N items. Three questions have three standard errors: what would other seeds give on these items
 (seed), what would these seeds give on other items (item), and what would both give (crossed). A number
 printed after ± says which. What this does not do: it models neither a choice of the best seed (see
-:func:`expected_best_of`) nor items that come in groups.
+:func:`expected_best_of`) nor items that come in groups, and it takes a mean of proportions for about normal,
+which it is not near 0 and 1 (see :mod:`runkit.stats.logit`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from scipy.special import stdtr, stdtrit
 
 from runkit.stats.proportions import Interval
 
+UNLIMITED = Interval(-math.inf, math.inf)
+"""Of a measure that may be any number, or of which nobody said what it may be."""
+
 
 class SeedsByItems(NamedTuple):
-    """A mean over seeds and items; fractions throughout."""
+    """A mean over seeds and items; fractions of outcomes, or in the unit of the values."""
 
     mean_fraction: float
     seed_means: tuple[float, ...]
@@ -42,7 +46,10 @@ class SeedsByItems(NamedTuple):
 
 
 class SeedsDifference(NamedTuple):
-    """The first of two conditions minus the second, both over seeds on the same items; all fractions."""
+    """The first of two conditions minus the second, both over seeds on the same items.
+
+    Fractions of outcomes, or in the unit of the values.
+    """
 
     difference_fraction: float
     first_seed_means: tuple[float, ...]
@@ -88,7 +95,25 @@ def seeds_by_items(correct: ArrayLike, *, coverage: float = 0.95) -> SeedsByItem
         Searle, Casella and McCulloch (1992), Variance Components, chapter 4 (two-way crossed, one value a
         cell); Satterthwaite (1946), Biometrics Bulletin 2:110-114.
     """
-    scores = _outcomes(correct)
+    return _seeds_by_items(_outcomes(correct), coverage, Interval(0.0, 1.0))
+
+
+def values_over_seeds(
+    values: ArrayLike, *, coverage: float = 0.95, limits: Interval = UNLIMITED
+) -> SeedsByItems:
+    """Return the mean of real values ``[seeds][items]`` with its errors, as :func:`seeds_by_items` does.
+
+    Args:
+        values: Real numbers; a missing one is the caller's to drop.
+        limits: What the measure can be at all; intervals end there.
+    Raises:
+        ValueError: Fewer than two seeds or items, values that are not finite or outside of *limits*, or
+            seeds with different numbers of items.
+    """
+    return _seeds_by_items(_values(values, limits), coverage, limits)
+
+
+def _seeds_by_items(scores: NDArray[np.float64], coverage: float, limits: Interval) -> SeedsByItems:
     num_seeds, num_items = scores.shape
     squares, mean = _mean_squares(scores), float(scores.mean())
     seed = _Error(math.sqrt(squares.seeds / (num_seeds * num_items)), num_seeds - 1.0)
@@ -102,8 +127,8 @@ def seeds_by_items(correct: ArrayLike, *, coverage: float = 0.95) -> SeedsByItem
         item_standard_error=math.sqrt(squares.items / (num_seeds * num_items)),
         crossed_standard_error=crossed.standard_error,
         crossed_degrees_of_freedom=crossed.degrees_of_freedom,
-        seed_interval=_interval(mean, seed, coverage, lowest=0.0),
-        crossed_interval=_interval(mean, crossed, coverage, lowest=0.0),
+        seed_interval=_interval(mean, seed, coverage, limits),
+        crossed_interval=_interval(mean, crossed, coverage, limits),
     )
 
 
@@ -124,6 +149,39 @@ def difference_over_seeds(
         error see :func:`seeds_by_items`, of the differences seed by seed when seeds are shared.
     """
     here, there = _outcomes(first), _outcomes(second)
+    return _difference(here, there, are_seeds_shared, coverage, Interval(-1.0, 1.0))
+
+
+def difference_of_values_over_seeds(
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    are_seeds_shared: bool,
+    coverage: float = 0.95,
+    limits: Interval = UNLIMITED,
+) -> SeedsDifference:
+    """Return the first condition minus the second for real values, as :func:`difference_over_seeds` does.
+
+    Args:
+        first: Real numbers ``[seeds][items]``.
+        second: The same items in the same order; the same number of seeds when they are shared.
+        are_seeds_shared: Whether row *s* of both is the same seed.
+        limits: What the measure, not the difference, can be at all.
+    Raises:
+        ValueError: As for :func:`values_over_seeds`, or the two cannot be paired.
+    """
+    here, there = _values(first, limits), _values(second, limits)
+    width = limits.high - limits.low
+    return _difference(here, there, are_seeds_shared, coverage, Interval(-width, width))
+
+
+def _difference(
+    here: NDArray[np.float64],
+    there: NDArray[np.float64],
+    are_seeds_shared: bool,
+    coverage: float,
+    limits: Interval,
+) -> SeedsDifference:
     if here.shape[1] != there.shape[1]:
         raise ValueError(f"{here.shape[1]} items cannot be paired with {there.shape[1]}")
     if are_seeds_shared and len(here) != len(there):
@@ -146,8 +204,8 @@ def difference_over_seeds(
         crossed_standard_error=crossed.standard_error,
         seed_degrees_of_freedom=seed.degrees_of_freedom,
         crossed_degrees_of_freedom=crossed.degrees_of_freedom,
-        seed_interval=_interval(difference, seed, coverage, lowest=-1.0),
-        crossed_interval=_interval(difference, crossed, coverage, lowest=-1.0),
+        seed_interval=_interval(difference, seed, coverage, limits),
+        crossed_interval=_interval(difference, crossed, coverage, limits),
         seed_p=_two_sided_p(difference, seed),
         crossed_p=_two_sided_p(difference, crossed),
     )
@@ -188,14 +246,28 @@ def probability_of_improvement(first: Sequence[float], second: Sequence[float]) 
 
 
 def _outcomes(correct: ArrayLike) -> NDArray[np.float64]:
+    scores = _table(correct)
+    if not np.isin(scores, (0.0, 1.0)).all():
+        raise ValueError("an analysis over seeds needs outcomes that are 0 or 1")
+    return scores
+
+
+def _table(given: ArrayLike) -> NDArray[np.float64]:
     try:
-        scores = np.asarray(correct, dtype=np.float64)
+        scores = np.asarray(given, dtype=np.float64)
     except ValueError as error:
         raise ValueError("an analysis over seeds needs the same items for every seed") from error
     if scores.ndim != 2 or min(scores.shape) < 2:
         raise ValueError(f"an analysis over seeds needs at least two seeds and two items, not {scores.shape}")
-    if not np.isin(scores, (0.0, 1.0)).all():
-        raise ValueError("an analysis over seeds needs outcomes that are 0 or 1")
+    return scores
+
+
+def _values(given: ArrayLike, limits: Interval) -> NDArray[np.float64]:
+    scores = _table(given)
+    if not np.isfinite(scores).all():
+        raise ValueError("an analysis over seeds needs values that are finite")
+    if scores.min() < limits.low or scores.max() > limits.high:
+        raise ValueError(f"an analysis over seeds has values outside of {limits.low:g} to {limits.high:g}")
     return scores
 
 
@@ -237,11 +309,11 @@ def _combined(terms: Sequence[tuple[float, float]]) -> _Error:
     return _Error(math.sqrt(variance), degrees)
 
 
-def _interval(center: float, error: _Error, coverage: float, *, lowest: float) -> Interval:
+def _interval(center: float, error: _Error, coverage: float, limits: Interval) -> Interval:
     if not 0.0 < coverage < 1.0:
         raise ValueError(f"coverage must lie strictly between 0 and 1, not {coverage}")
     half_width = float(stdtrit(error.degrees_of_freedom, 0.5 + coverage / 2)) * error.standard_error
-    return Interval(max(lowest, center - half_width), min(1.0, center + half_width))
+    return Interval(max(limits.low, center - half_width), min(limits.high, center + half_width))
 
 
 def _two_sided_p(difference: float, error: _Error) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from typing import Any
 
@@ -10,16 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runkit.stats.proportions import Interval
 from runkit.stats.seeds import (
+    difference_of_values_over_seeds,
     difference_over_seeds,
     expected_best_of,
     probability_of_improvement,
     seeds_by_items,
+    values_over_seeds,
 )
 from tests.stats.oracle_file import read_oracle
 
 FIRST_EXAMPLE = {"111": 120, "110": 10, "101": 12, "011": 8, "100": 7, "010": 6, "001": 9, "000": 28}
 SECOND_EXAMPLE = {"111": 110, "110": 18, "101": 10, "011": 4, "100": 20, "010": 6, "001": 4, "000": 28}
+GOLDEN = [
+    "-0x1.2b9e6a5f6f220p-3",
+    "0x1.a67fb20d839d0p-3",
+    "0x1.149a9d304b6f5p-1",
+    "0x1.0000000000000p+1",
+    "0x1.1ec0020d954e0p-1",
+]
 ARM_A, ARM_B = (0.805, 0.79, 0.815, 0.8, 0.78), (0.77, 0.775, 0.76, 0.78, 0.755)
 
 TABLES = st.tuples(st.integers(2, 5), st.integers(2, 12)).flatmap(
@@ -225,3 +236,54 @@ def test_conditions_that_cannot_be_paired_are_refused() -> None:
         probability_of_improvement([], [0.5])
     with pytest.raises(ValueError, match="coverage must lie"):
         seeds_by_items([[1, 0]] * 2, coverage=1.0)
+
+
+@given(TABLES, st.booleans())
+def test_outcomes_taken_as_real_values_give_the_same_bits(table: list[list[int]], are_shared: bool) -> None:
+    other = [seed[::-1] for seed in table]
+    limits = Interval(0.0, 1.0)
+    assert values_over_seeds(table, limits=limits) == seeds_by_items(table)
+    assert difference_of_values_over_seeds(
+        table, other, are_seeds_shared=are_shared, limits=limits
+    ) == difference_over_seeds(table, other, are_seeds_shared=are_shared)
+
+
+def test_the_bits_are_those_of_the_printed_tables() -> None:
+    """Written down before real values were taken: a sidecar holds these numbers."""
+    found = difference_over_seeds(_table(FIRST_EXAMPLE), _table(SECOND_EXAMPLE), are_seeds_shared=True)
+    numbers = (*found.crossed_interval, found.crossed_p, found.crossed_degrees_of_freedom, found.seed_p)
+    assert [number.hex() for number in numbers] == GOLDEN
+
+
+@given(TABLES, st.integers(-50, 50), st.integers(1, 9))
+def test_another_origin_or_unit_moves_everything_with_it(
+    table: list[list[int]], shift: int, unit: int
+) -> None:
+    here = values_over_seeds(table)
+    moved = values_over_seeds((unit * np.array(table, dtype=float) + shift).tolist())
+    assert moved.mean_fraction == pytest.approx(unit * here.mean_fraction + shift, abs=1e-9)
+    errors = (moved.crossed_standard_error, moved.item_standard_error, moved.seed_standard_error)
+    assert errors == pytest.approx(
+        tuple(unit * error for error in (here.crossed_standard_error, here.item_standard_error,
+                                         here.seed_standard_error)), abs=1e-8,
+    )  # fmt: skip
+
+
+def test_the_mean_squares_of_real_values_are_those_of_an_analysis_of_variance() -> None:
+    """A small table whose mean squares are known by hand: 1.5, 6, 0.5 of 2 seeds and 3 items."""
+    found = values_over_seeds([[1.0, 2.0, 4.0], [1.0, 4.0, 5.0]])
+    scores = np.array([[1.0, 2.0, 4.0], [1.0, 4.0, 5.0]])
+    total = ((scores - scores.mean()) ** 2).sum()
+    seeds = 3 * ((scores.mean(axis=1) - scores.mean()) ** 2).sum()
+    items = 2 * ((scores.mean(axis=0) - scores.mean()) ** 2).sum()
+    rest = (total - seeds - items) / 2
+    assert found.item_standard_error == pytest.approx(math.sqrt(items / 2 / 6))
+    variance = max(0.0, seeds - rest) / 6 + items / 2 / 6
+    assert found.crossed_standard_error == pytest.approx(math.sqrt(variance))
+
+
+def test_values_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="values that are finite"):
+        values_over_seeds([[1.0, math.nan]] * 2)
+    with pytest.raises(ValueError, match="outside of 0 to 1"):
+        values_over_seeds([[1.0, 1.5]] * 2, limits=Interval(0.0, 1.0))
