@@ -63,7 +63,7 @@ def _no_summary(manifest: Manifest) -> Iterator[Finding]:
     if named is not None:
         message = f"{named.path} is not there; expected a summary with the end of the run: {named.reason}"
         yield found("RK305", manifest.run_id, named.path, message)
-    elif not has_one and sealed.provenance.reader != _OWN_READER:
+    elif not has_one and sealed.scores is None and sealed.provenance.reader != _OWN_READER:
         message = "no artifact is a summary; expected one with the end of the run"
         yield found("RK305", manifest.run_id, "sealed.artifacts", message)
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from runkit.checks.duplicates import equal_dumps
+from runkit.checks.measures import comparison, score_pairs
 from runkit.checks.noop import losses_in_common, relative_difference
+from runkit.records.items import RunItems
 from runkit.records.manifest import Evaluation, Hardware, Manifest, Software
 from runkit.records.outcomes import EvaluationOutcomes, RunOutcomes
 from runkit.records.record import Scalar, canonical_json
@@ -80,6 +82,27 @@ class SystemContrast:
 
 
 @dataclass(frozen=True)
+class ScoreContrast:
+    """One measure of both runs, on the items that both have where they have the same ones."""
+
+    name: str
+    """The score as a selector."""
+    first: float | None
+    second: float | None
+    unit: str | None
+    better: str | None
+    """``A`` or ``B``, whose value is better; None when nobody knows which way is, or both equal."""
+    difference: float | None
+    """First minus second, as are the ends of its interval."""
+    low: float | None
+    high: float | None
+    p: float | None
+    n: int
+    method: str
+    """What was compared, and how, in one sentence."""
+
+
+@dataclass(frozen=True)
 class RunContrast:
     """What differs between two runs, and what is equal."""
 
@@ -89,6 +112,8 @@ class RunContrast:
     outcomes: tuple[SystemContrast, ...]
     not_paired: tuple[Fact, ...]
     """Evaluations that cannot be compared item by item, with the reason as a remark."""
+    scores: tuple[ScoreContrast, ...] = ()
+    """What both measured, where one of them is of format 2."""
 
     def section(self, name: str) -> Section:
         """Return the section called *name*."""
@@ -96,12 +121,16 @@ class RunContrast:
 
 
 def contrast(
-    first: Manifest, second: Manifest, outcomes: Mapping[str, RunOutcomes] | None = None
+    first: Manifest,
+    second: Manifest,
+    outcomes: Mapping[str, RunOutcomes] | None = None,
+    items: Mapping[str, RunItems] | None = None,
 ) -> RunContrast:
     """Return what differs between *first* and *second*.
 
     Args:
         outcomes: Run id to per-sample outcomes; without them nothing is compared item by item.
+        items: Run id to item scores, in the place of outcomes where a run is of format 2.
     """
     measured = outcomes or {}
     here, there = measured.get(first.run_id, {}), measured.get(second.run_id, {})
@@ -117,7 +146,35 @@ def contrast(
         Section("evaluations", tuple(_evaluations(first, second))),
         Section("dumps", tuple(_dumps(first, second))),
     )
-    return RunContrast(first.run_id, second.run_id, sections, paired, not_paired)
+    scores = tuple(_scores(first, second, items or {})) if _is_foreign(first) or _is_foreign(second) else ()
+    return RunContrast(first.run_id, second.run_id, sections, paired, not_paired, scores)
+
+
+def _is_foreign(manifest: Manifest) -> bool:
+    return manifest.sealed.scores is not None
+
+
+def _scores(first: Manifest, second: Manifest, items: Mapping[str, RunItems]) -> Iterator[ScoreContrast]:
+    from runkit.stats.compare import is_better
+
+    here, there = items.get(first.run_id, {}), items.get(second.run_id, {})
+    for pair in score_pairs(first, second, here, there):
+        found = comparison(pair)
+        better = is_better(found.difference, pair.first.metric.direction)
+        because = f"; not paired: {pair.not_paired_because}" if pair.not_paired_because else ""
+        yield ScoreContrast(
+            name=pair.name,
+            first=pair.first.value,
+            second=pair.second.value,
+            unit=pair.first.metric.unit,
+            better={True: "A", False: "B", None: None}[better],
+            difference=found.difference,
+            low=found.low,
+            high=found.high,
+            p=found.p,
+            n=found.n,
+            method=f"{found.method}{because}",
+        )
 
 
 def _spelled(value: Scalar | tuple[str, ...]) -> str:

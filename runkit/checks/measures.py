@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runkit.records.format1 import scores_of
 from runkit.records.items import ItemScores, RunItems
 from runkit.records.manifest import Manifest
-from runkit.records.measurement import Score
+from runkit.records.measurement import Metric, Score
 from runkit.records.selector import spelled
+
+if TYPE_CHECKING:
+    from runkit.stats.compare import Compared
+    from runkit.stats.proportions import Interval
+
+RESAMPLING_SEED = 0
+"""Of resamples and drawn flips: what is found is a function of the archive."""
 
 
 @dataclass(frozen=True)
@@ -95,3 +102,31 @@ def _in_order(items: ItemScores, order: tuple[str, ...]) -> ItemScores:
         golds=sorted_column(items.golds),
         clusters=sorted_column(items.clusters),
     )
+
+
+def comparison(pair: ScorePair) -> Compared:
+    """Return the first minus the second score: over the items that both have, else the two numbers alone."""
+    from runkit.stats.compare import compare
+    from runkit.stats.sides import Items, Scalars
+
+    here, there = pair.first_items, pair.second_items
+    if here is None or there is None:
+        return compare(Scalars([pair.first.value]), Scalars([pair.second.value]), kind="real", seed=0)
+    kind = pair.first.metric.kind
+    return compare(
+        Items([here.values]),
+        Items([there.values]),
+        kind="real" if kind == "scalar" else kind,
+        seed=RESAMPLING_SEED,
+        clusters=here.clusters,
+        limits=limits_of(pair.first.metric),
+    )
+
+
+def limits_of(metric: Metric) -> Interval | None:
+    """Return what *metric* can be at all, where that is known."""
+    from runkit.stats.proportions import Interval
+
+    if metric.low is None or metric.high is None:
+        return None
+    return Interval(metric.low, metric.high)

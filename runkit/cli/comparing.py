@@ -62,6 +62,7 @@ def _document(found: RunContrast) -> dict[str, Any]:
         "sections": {section.name: _section_document(section) for section in found.sections},
         "outcomes": [_outcome_document(one) for one in found.outcomes],
         "not_paired": [asdict(fact) for fact in found.not_paired],
+        "scores": [asdict(one) for one in found.scores],
     }
 
 
@@ -91,7 +92,7 @@ def _lines(found: RunContrast) -> Iterator[str]:
         yield ""
         yield from _section_lines(section)
     yield ""
-    yield from _outcome_lines(found)
+    yield from _outcome_lines(found) if not found.scores else _score_lines(found)
 
 
 def _section_lines(section: Section) -> Iterator[str]:
@@ -152,6 +153,34 @@ def _outcome_lines(found: RunContrast) -> Iterator[str]:
     if last is not None:
         for letter, items in (("A", last.won_by_first), ("B", last.won_by_second)):
             yield f"  won by {letter} alone ({last.evaluation}, {last.system}): {_listed(items)}"
+
+
+def _score_lines(found: RunContrast) -> Iterator[str]:
+    from runkit.stats.rounding import measured_value, pvalue
+
+    yield "scores: A minus B"
+    rows: list[tuple[str, ...]] = [("score", "A", "B", "A − B", "95 %", "p", "n", "better")]
+    for one in found.scores:
+        values = (one.first, one.second, one.difference)
+        interval = "–"
+        if one.low is not None and one.high is not None:
+            interval = f"[{measured_value(one.low)}, {measured_value(one.high)}]"
+        rows.append(
+            (
+                one.name,
+                *("–" if value is None else measured_value(value) for value in values),
+                interval,
+                "–" if one.p is None else pvalue(one.p),
+                str(one.n) if one.n else "–",
+                one.better or "–",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    for method in dict.fromkeys(one.method for one in found.scores):
+        names = [one.name for one in found.scores if one.method == method]
+        yield f"  {', '.join(names)}: {method}"
 
 
 def _unchanged_systems(compared: Sequence[SystemContrast]) -> tuple[str, ...]:

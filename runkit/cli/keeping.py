@@ -101,17 +101,27 @@ def preserve(
         print(f"              {finding.way_out}")
 
 
-def list_runs(workspace: WorkspaceFolder = Path()) -> None:
+def list_runs(
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--columns",
+            metavar="MEASURE",
+            help="Measure to show, such as gsm8k/exact_match or loss@max; again for more. Without: what each "
+            "run is judged by.",
+        ),
+    ] = None,
+    workspace: WorkspaceFolder = Path(),
+) -> None:
     """List preserved runs, one line each."""
     from runkit.archive.reading import read_manifests
+    from runkit.cli.scoring import list_rows
 
     folder = read_manifests(opened(workspace))
     if not folder.manifests and not folder.unreadable:
         print("no preserved runs yet; `runkit preserve RUN` takes one in")
-    rows: list[tuple[str, ...]] = [("run", "status", "final bridged", "peak bridged", "target alone")]
-    rows += [_summary_row(manifest) for manifest in folder.manifests]
     if folder.manifests:
-        print_columns(rows)
+        print_columns(list_rows(folder.manifests, tuple(columns or ())))
     for unreadable in folder.unreadable:
         print(f"unreadable: {one_line(unreadable.message)}")
     if folder.unreadable:
@@ -136,6 +146,7 @@ def show(
     """Show one run, each number with its evidence."""
     from runkit.archive.reading import read_manifest
     from runkit.cli import inspecting
+    from runkit.cli.scoring import score_rows
 
     if generations:
         inspecting.print_generations(opened(workspace), run_id, tuple(system or ()), references, as_json)
@@ -160,11 +171,10 @@ def show(
         print(f"          {one_line(f'{key} was chosen automatically: {choice}')}")
     print(f"files     {len(sealed.artifacts)} kept, {len(sealed.missing_artifacts)} missing")
     print()
-    print_columns(
-        [("evaluation", "split", "system", "correct", "wrong", "invalid", "n"), *_score_rows(manifest)]
-    )
-    print()
-    print_columns([("metric", "value", "k/n", "steps", "evidence"), *map(_metric_row, sealed.metrics)])
+    print_columns(score_rows(manifest))
+    if sealed.metrics:
+        print()
+        print_columns([("derived", "value", "k/n", "steps", "evidence"), *map(_metric_row, sealed.metrics)])
 
 
 def _print_preserved(manifest: Manifest) -> None:
@@ -188,36 +198,6 @@ def _print_preserved(manifest: Manifest) -> None:
     if sealed.status.value != "completed":
         print(f"next: runkit show {sealed.run_id} --causes")
     print("next: runkit validate")
-
-
-def _summary_row(manifest: Manifest) -> tuple[str, ...]:
-    sealed = manifest.sealed
-    shown = [sealed.metric(name) for name in ("final.bridged", "peak.bridged", "final.target")]
-    return (sealed.run_id, sealed.status.value, *(_value(metric) for metric in shown))
-
-
-def _value(metric: Metric | None) -> str:
-    if metric is None or metric.value_fraction is None:
-        return "–"
-    counts = f" ({metric.correct}/{metric.n})" if metric.correct is not None else ""
-    at = f" at {', '.join(map(str, metric.steps))}" if metric.num_candidates else ""
-    return f"{metric.value_fraction:.3f}{counts}{at}"
-
-
-def _score_rows(manifest: Manifest) -> list[tuple[str, ...]]:
-    return [
-        (
-            evaluation.label,
-            evaluation.split,
-            score.system,
-            str(score.correct),
-            str(score.wrong),
-            str(score.invalid),
-            str(score.n),
-        )
-        for evaluation in manifest.sealed.evaluations
-        for score in evaluation.systems
-    ]
 
 
 def _metric_row(metric: Metric) -> tuple[str, ...]:

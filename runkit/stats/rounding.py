@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
@@ -98,3 +99,15 @@ def _with_sign(value: Decimal, *, plus: str) -> str:
     if value == 0:
         return str(abs(value))
     return f"{MINUS}{abs(value)}" if value < 0 else f"{plus}{value}"
+
+
+def measured_value(value: float) -> str:
+    """Return *value* with four significant digits, and with all digits before the point."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    magnitude = math.floor(math.log10(abs(value)))
+    if magnitude < -4 or magnitude > 9:
+        return f"{value:.3e}"
+    return (
+        f"{value:.{max(0, 3 - max(magnitude, 0))}f}" if magnitude >= 0 else f"{value:.{3 - magnitude - 1}f}"
+    )

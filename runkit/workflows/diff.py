@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runkit.archive.reading import read_manifest, read_outcomes
+from runkit.archive.reading import read_items, read_manifest, read_outcomes
 from runkit.archive.workspace import Workspace
 from runkit.checks.contrast import RunContrast, contrast
 from runkit.errors import UsageError
@@ -21,4 +21,5 @@ def diff(workspace: Workspace, first_id: str, second_id: str) -> RunContrast:
         raise UsageError(f"{first_id} is one run; name two runs to compare, `runkit list` shows them")
     first, second = read_manifest(workspace, first_id), read_manifest(workspace, second_id)
     outcomes = {run.run_id: read_outcomes(workspace, run) for run in (first, second)}
-    return contrast(first, second, outcomes)
+    items = {run.run_id: read_items(workspace, run) for run in (first, second)}
+    return contrast(first, second, outcomes, items)

@@ -365,7 +365,9 @@ def _value_columns(rows: list[dict[str, Any]]) -> dict[str, str]:
     """Return the columns that hold scores to their metrics: those of a usual name, and a verdict."""
     found = {key: key for key in rows[0] if is_usual(key)}
     verdict = _column(rows, _VERDICT_COLUMNS)
-    return found or ({verdict: "accuracy"} if verdict is not None else {})
+    if verdict is not None and not {"accuracy", "acc"} & {name.lower() for name in found.values()}:
+        found[verdict] = "accuracy"
+    return found
 
 
 def _texts(rows: list[dict[str, Any]], column: str | None) -> tuple[str | None, ...] | None:
