@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from runkit.checks.duplicates import equal_dumps
-from runkit.checks.measures import comparison, score_pairs
 from runkit.checks.noop import losses_in_common, relative_difference
 from runkit.records.items import RunItems
 from runkit.records.manifest import Evaluation, Hardware, Manifest, Software
@@ -14,6 +13,7 @@ from runkit.records.outcomes import EvaluationOutcomes, RunOutcomes
 from runkit.records.record import Scalar, canonical_json
 from runkit.records.schema import settings_in_effect
 from runkit.stats.paired import PairedCounts, mcnemar_exact, mcnemar_midp, newcombe_interval, paired_counts
+from runkit.stats.pairing import comparison, score_pairs
 from runkit.stats.proportions import Interval
 
 

@@ -160,6 +160,54 @@ class SeedComparisonSource(Record):
     evidence: tuple[str, ...]
 
 
+class MeasureSource(Record):
+    """One measure of a row, of any metric: a value, or the mean over the runs of the row."""
+
+    kind: Literal["measure"] = "measure"
+    runs: tuple[RunSource, ...]
+    measure: str
+    """Selector in full."""
+    unit: str | None
+    values: tuple[float, ...]
+    """Of each run, in the order of *runs*."""
+    mean: float
+    deviation: float | None
+    """Over runs; null for one."""
+    interval_low: float | None
+    interval_high: float | None
+    n: int | None
+    """Items."""
+    num_dropped: NonNegativeInt
+    """Items without a finite value in some run."""
+    num_candidates: PositiveInt
+    """Steps that it is the best of; 1 where nothing was chosen."""
+    method: str
+    evidence_kind: EvidenceKind
+    """The weakest of the runs."""
+    evidence: tuple[str, ...]
+    items_sha256: Sha256 | None
+
+
+class DifferenceSource(Record):
+    """A measure of a row minus that of the control."""
+
+    kind: Literal["difference"] = "difference"
+    runs: tuple[RunSource, ...]
+    """Those of the row, then those of the control."""
+    measure: str
+    difference: float
+    interval_low: float | None
+    interval_high: float | None
+    n: NonNegativeInt
+    """Items that both have; 0 when only the numbers were compared."""
+    num_dropped: NonNegativeInt
+    p: float | None
+    p_holm: float | None
+    family: tuple[str, ...]
+    method: str
+    not_paired_because: str | None
+
+
 class ChangesSource(Record):
     """In what the effective configurations of a row differ from the control's, apart from the seed."""
 
@@ -198,6 +246,8 @@ CellSource = Annotated[
     | ComparisonSource
     | SeedScoreSource
     | SeedComparisonSource
+    | MeasureSource
+    | DifferenceSource
     | ChangesSource
     | SettingSource
     | MissingSource,

@@ -10,6 +10,8 @@ from runkit.records.cells import (
     CellSource,
     ChangesSource,
     ComparisonSource,
+    DifferenceSource,
+    MeasureSource,
     MissingSource,
     PeakSource,
     Row,
@@ -79,6 +81,10 @@ def _what(source: CellSource) -> tuple[str, ...]:
             return _seed_score(source)
         case SeedComparisonSource():
             return _seed_comparison(source)
+        case MeasureSource():
+            return _measure(source)
+        case DifferenceSource():
+            return _difference(source)
         case ChangesSource():
             said = ", ".join(f"{key} = {value}" for key, value in source.changed.items())
             return (f"effective configuration against the control's: {said}", f"evidence: {source.evidence}")
@@ -153,4 +159,25 @@ def _seed_comparison(source: SeedComparisonSource) -> tuple[str, ...]:
         f"test {source.test}: p {source.p:.6f}, Holm {source.p_holm:.6f}; family: {', '.join(source.family)}",
         f"evidence: evaluation {source.evaluation!r}, {source.split} split; logged at "
         f"{', '.join(source.evidence)}",
+    )
+
+
+def _measure(source: MeasureSource) -> tuple[str, ...]:
+    values = ", ".join(f"{value:.6g}" for value in source.values)
+    over = f" over {source.n:,} items" if source.n else ""
+    return (
+        f"{source.measure} in {source.unit or 'no unit'}: {values}{over}; {source.method}",
+        f"evidence: {source.evidence_kind}, {', '.join(source.evidence)}",
+    )
+
+
+def _difference(source: DifferenceSource) -> tuple[str, ...]:
+    interval = "no interval"
+    if source.interval_low is not None and source.interval_high is not None:
+        interval = f"interval [{source.interval_low:.6g}, {source.interval_high:.6g}]"
+    p = "no test" if source.p is None else f"p {source.p:.6g}"
+    adjusted = "" if source.p_holm is None else f", Holm {source.p_holm:.6g} over {len(source.family)} rows"
+    return (
+        f"{source.measure}, row minus control: {source.difference:.6g}, {interval}, {p}{adjusted}",
+        source.method,
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from runkit.errors import TableRefused
 from runkit.records.cells import MissingSource, PeakSource, RunSource, ScoreSource
+from runkit.records.items import RunItems
 from runkit.records.manifest import Evaluation, Evidence, Manifest, Metric
 from runkit.records.outcomes import EvaluationOutcomes, RunOutcomes
 from runkit.stats.proportions import wilson_interval
@@ -30,6 +31,8 @@ class ArchivedRun:
     manifest: Manifest
     outcomes: RunOutcomes
     files: Files = "reference"
+    items: RunItems = field(default_factory=dict)
+    """Item scores, for tables of measures."""
 
     @property
     def run_id(self) -> str:

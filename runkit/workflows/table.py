@@ -17,7 +17,7 @@ from runkit.archive.kept_files import ONLY_LOOKED_FOR, kept_run
 from runkit.archive.locking import Tell, changing, say_nothing
 from runkit.archive.observing import observe_runs
 from runkit.archive.opening import DOCUMENT_LIMIT_BYTES, SPECIFICATION_LIMIT_BYTES, read_regular
-from runkit.archive.reading import ManifestFolder, read_manifests, read_outcomes
+from runkit.archive.reading import ManifestFolder, read_items, read_manifests, read_outcomes
 from runkit.archive.rereading_cache import RereadingCache
 from runkit.archive.workspace import Workspace
 from runkit.archive.writing import write_atomically
@@ -31,6 +31,7 @@ from runkit.ingest.rereading import read_again
 from runkit.records.cells import CellSidecar, Table
 from runkit.records.finding import Finding
 from runkit.records.manifest import Manifest
+from runkit.records.measurespec import MeasureTableSpec, is_measure_spec
 from runkit.records.rereading import Rereading
 from runkit.records.seedspec import SeedTableSpec, is_seed_spec
 from runkit.records.tablespec import TableSpec
@@ -74,7 +75,9 @@ def render_table(workspace: Workspace, name: str) -> RenderedTable:
     """
     spec_text = _read(_spec_path(workspace, name), SPECIFICATION_LIMIT_BYTES)
     text, origin = _decoded(spec_text, name), f"paper_tables/{name}.toml"
-    if is_seed_spec(text, origin=origin):
+    if is_measure_spec(text, origin=origin):
+        table = _measure_table(workspace, MeasureTableSpec.parse_toml(text, origin=origin))
+    elif is_seed_spec(text, origin=origin):
         table = _seed_table(workspace, SeedTableSpec.parse_toml(text, origin=origin))
     else:
         table = _ablation_table(workspace, TableSpec.parse_toml(text, origin=origin))
@@ -206,6 +209,22 @@ def _seed_table(workspace: Workspace, spec: SeedTableSpec) -> Table:
     return seed_table(spec, runs, changes=changes, blocking=blocking, waived=waived)
 
 
+def _measure_table(workspace: Workspace, spec: MeasureTableSpec) -> Table:
+    from runkit.tables.measures import measure_table  # numpy and scipy
+
+    folder = read_manifests(workspace)
+    runs = _rows_of(workspace, [run for row in spec.rows for run in row.run_ids], folder)
+    runs = {run_id: replace(run, items=read_items(workspace, run.manifest)) for run_id, run in runs.items()}
+    runs, findings = _judged(workspace, runs, folder)
+    return measure_table(
+        spec,
+        runs,
+        blocking=_blocking(findings, runs, frozenset(runs)),
+        warnings=_open_warnings(findings, runs, folder),
+        waived=_waived_errors(findings, runs),
+    )
+
+
 def _rows_of(workspace: Workspace, asked: Sequence[str], folder: ManifestFolder) -> dict[str, ArchivedRun]:
     by_id = {manifest.run_id: manifest for manifest in folder.manifests}
     unreadable = {Path(found.path).stem: found.message for found in folder.unreadable}
@@ -251,7 +270,8 @@ def _judged(
         manifests=folder.manifests,
         observations=dict(zip(runs, seen, strict=True)),
         rereadings=dict(zip(runs, said, strict=True)),
-        outcomes={run_id: run.outcomes for run_id, run in runs.items()},
+        outcomes={run_id: run.outcomes for run_id, run in runs.items() if run.outcomes},
+        items={run_id: run.items for run_id, run in runs.items() if run.manifest.sealed.scores is not None},
         unreadable_ids=frozenset(Path(found.path).stem for found in folder.unreadable),
     )
     judged = {

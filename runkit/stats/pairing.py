@@ -58,7 +58,7 @@ def score_pairs(first: Manifest, second: Manifest, here: RunItems, there: RunIte
 def paired(first: Score, second: Score, here: ItemScores | None, there: ItemScores | None) -> ScorePair:
     """Return two scores of one thing with the items that both have, or why these cannot be paired."""
     name = spelled(first)
-    reason = _incomparable(first, second)
+    reason = incomparable(first, second)
     if reason is None and (here is None or there is None):
         reason = "no item scores are kept of " + ("both" if here is None and there is None else "one of them")
     if reason is not None or here is None or there is None:
@@ -75,7 +75,8 @@ def paired(first: Score, second: Score, here: ItemScores | None, there: ItemScor
     return ScorePair(name, first, second, here, there)
 
 
-def _incomparable(first: Score, second: Score) -> str | None:
+def incomparable(first: Score, second: Score) -> str | None:
+    """Return why two scores cannot be set against each other at all; None when they can."""
     if first.metric.unit != second.metric.unit:
         return f"one is in {first.metric.unit or 'no unit'}, the other in {second.metric.unit or 'no unit'}"
     if first.metric.direction != second.metric.direction and None not in (
