@@ -55,7 +55,7 @@ def _evidence_findings(archive: ArchiveView) -> Iterator[Finding]:
             yield found("RK110", manifest.run_id, "sealed.provenance.reader", message)
         elif rereading.facts is not None:
             yield from fact_findings(manifest, rereading, rereading.facts)
-            if manifest.run_id in archive.outcomes:
+            if manifest.run_id in archive.outcomes and manifest.sealed.scores is None:
                 yield from _outcome_findings(manifest, rereading, archive.outcomes[manifest.run_id])
             if manifest.run_id in archive.items:
                 yield from _item_findings(manifest, rereading, archive.items[manifest.run_id])

@@ -57,7 +57,10 @@ def readme_block(
     )
     environment.filters.update(md=escaped_markdown, code=code_span)
     text = environment.get_template("readme.md.j2").render(
-        sections=list(_sections(ordered, findings, groups)), has_replicates=bool(groups), looked_at=looked_at
+        sections=list(_sections(ordered, findings, groups)),
+        has_replicates=bool(groups),
+        looked_at=looked_at,
+        has_bridges=any(run.sealed.scores is None for run in manifests) or not manifests,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
 

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from runkit.records.finding import Finding
 from runkit.records.manifest import Evaluation, Manifest, Metric, Waiver
+from runkit.records.measurement import Score
+from runkit.records.selector import primary, spelled
 from runkit.render.artifacts import artifact_lines
 from runkit.render.escaping import code_span, escaped_markdown
 from runkit.render.phrases import (
@@ -33,7 +35,7 @@ from runkit.render.phrases import (
     waiver_without_finding,
     what_went_wrong,
 )
-from runkit.stats.rounding import MINUS, percent
+from runkit.stats.rounding import MINUS, measured_value, percent
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,17 @@ class EvaluationLine:
 
 
 @dataclass(frozen=True)
+class ScoreLine:
+    """One row of the table of scores of a run of format 2, as plain text."""
+
+    name: str
+    split: str
+    value: str
+    n: str
+    evidence: str
+
+
+@dataclass(frozen=True)
 class RunSection:
     """All that is printed of one run."""
 
@@ -82,6 +95,7 @@ class RunSection:
     facts: tuple[Fact, ...]
     metrics: tuple[MetricLine, ...]
     evaluations: tuple[EvaluationLine, ...]
+    scores: tuple[ScoreLine, ...]
     findings: tuple[str, ...]
     artifacts: tuple[str, ...]
 
@@ -94,12 +108,13 @@ def run_section(manifest: Manifest, findings: Sequence[Finding]) -> RunSection:
         anchor=anchor(manifest.run_id),
         title=notes.title,
         status=spoken(sealed.status.value),
-        final=short_metric(sealed.metric(f"final.{BRIDGED}")),
-        peak=short_metric(sealed.metric(f"peak.{BRIDGED}")),
+        final=_final(manifest),
+        peak=short_metric(sealed.metric(f"peak.{BRIDGED}")) if sealed.scores is None else "–",
         verdict=spoken(notes.publishability.verdict),
         facts=tuple(_facts(manifest)),
         metrics=tuple(_metric_line(metric) for metric in sealed.metrics),
         evaluations=tuple(_evaluation_line(found) for found in sealed.evaluations),
+        scores=tuple(map(_score_line, sealed.scores or ())),
         findings=(*map(_finding_line, findings), *_waivers_alone(notes.waivers, findings)),
         artifacts=artifact_lines(sealed),
     )
@@ -113,7 +128,8 @@ def _facts(manifest: Manifest) -> Iterable[Fact]:
     yield Fact("Models", models_text(manifest))
     status = f"{spoken(sealed.status.value)}: {sealed.status.reason.rstrip('.')}"
     yield Fact("Status", escaped_markdown(status) + cited(sealed.status.evidence) + claimed_text(manifest))
-    yield Fact("Invalid generations", escaped_markdown(invalid_range(sealed.evaluations)))
+    if sealed.scores is None:
+        yield Fact("Invalid generations", escaped_markdown(invalid_range(sealed.evaluations)))
     yield Fact("What went wrong", what_went_wrong(manifest))
     verdict = f"{spoken(notes.publishability.verdict)}: {notes.publishability.reason}"
     yield Fact("Publishability", escaped_markdown(verdict))
@@ -133,6 +149,31 @@ def _metric_line(metric: Metric) -> MetricLine:
         interval=metric_interval(metric),
         where=", ".join(part for part in (metric_steps(metric), metric_conditions(metric)) if part),
         evidence=metric.evidence or "–",
+    )
+
+
+def _final(manifest: Manifest) -> str:
+    """Return what the run is judged by, in a few words."""
+    sealed = manifest.sealed
+    if sealed.scores is None:
+        return short_metric(sealed.metric(f"final.{BRIDGED}"))
+    score = primary(sealed)
+    if score is not None and score.value is not None:
+        return f"{spelled(score)} {measured_value(score.value)}"
+    return f"{len(sealed.scores)} scores, see below" if sealed.scores else "no number was read"
+
+
+def _score_line(score: Score) -> ScoreLine:
+    place = f"{score.path or ''}{f':{score.line}' if score.line is not None else ''}"
+    counted = f" ({score.counts.correct}/{score.counts.n})" if score.counts is not None else ""
+    proof = f"{(score.evidence or '').replace('_', ' ')}, {place}"
+    unit = f" {score.metric.unit}" if score.metric.unit not in (None, "1", "fraction") else ""
+    return ScoreLine(
+        name=spelled(score),
+        split=score.split or "–",
+        value=f"{measured_value(score.value)}{unit}{counted}" if score.value is not None else "–",
+        n=f"{score.n:,}" if score.n is not None else "–",
+        evidence=proof if score.value is not None else score.missing_because or "no reason given",
     )
 
 

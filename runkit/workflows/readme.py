@@ -14,7 +14,7 @@ from pathlib import Path
 from runkit.archive.kept_files import kept_run
 from runkit.archive.locking import Tell, say_nothing
 from runkit.archive.observing import observe_runs
-from runkit.archive.reading import read_manifests, read_outcomes
+from runkit.archive.reading import read_items, read_manifests, read_outcomes
 from runkit.archive.rereading_cache import RereadingCache
 from runkit.archive.store import changing_in_archive
 from runkit.archive.workspace import Workspace
@@ -26,6 +26,7 @@ from runkit.checks.view import ArchiveView
 from runkit.errors import RecordInvalid, RunUnreadable
 from runkit.ingest.rereading import read_again
 from runkit.records.finding import Finding
+from runkit.records.items import RunItems
 from runkit.records.manifest import Manifest
 from runkit.records.outcomes import RunOutcomes
 from runkit.records.rereading import Rereading
@@ -108,6 +109,9 @@ def _block(workspace: Workspace) -> str:
         observations={one.run_id: one for one in seen},
         outcomes=outcomes,
         rereadings=said,
+        items={
+            run.run_id: _items(workspace, run) for run in folder.manifests if run.sealed.scores is not None
+        },
     )
     findings: dict[str, list[Finding]] = {}
     for finding in gather(view):
@@ -118,7 +122,9 @@ def _block(workspace: Workspace) -> str:
             )
         findings.setdefault(finding.run_id, []).append(finding)
     looked_at = _looked_at(folder.manifests, said)
-    return readme_block(folder.manifests, findings, replicate_groups(folder.manifests), looked_at=looked_at)
+    # Runs of other programs stand alone: what replicates share is told in the words of evaluations.
+    groups = replicate_groups([run for run in folder.manifests if run.sealed.scores is None])
+    return readme_block(folder.manifests, findings, groups, looked_at=looked_at)
 
 
 def _looked_at(manifests: Sequence[Manifest], said: Mapping[str, Rereading]) -> LookedAt:
@@ -139,6 +145,13 @@ def _looked_at(manifests: Sequence[Manifest], said: Mapping[str, Rereading]) -> 
 def _outcomes(workspace: Workspace, manifest: Manifest) -> RunOutcomes:
     try:
         return read_outcomes(workspace, manifest)
+    except RunUnreadable:
+        return {}
+
+
+def _items(workspace: Workspace, manifest: Manifest) -> RunItems:
+    try:
+        return read_items(workspace, manifest)
     except RunUnreadable:
         return {}
 
