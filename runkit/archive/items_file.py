@@ -72,13 +72,13 @@ def _head(items: ItemScores) -> tuple[str | None, ...]:
     )
 
 
-def items_from_parquet(path: Path, *, num_rows: int) -> RunItems:
+def items_from_parquet(path: Path, *, num_rows: int | None) -> RunItems:
     """Return the item scores that :func:`items_to_parquet` wrote to *path*.
 
     How much there is to read is told before anything is: a few bytes can stand for billions of rows.
 
     Args:
-        num_rows: Rows that the manifest says there are.
+        num_rows: Rows that the manifest says there are; None: it was not asked.
     Raises:
         RunUnreadable: The file is missing, torn, too large, or has other columns or rows.
     """
@@ -99,15 +99,16 @@ def items_from_parquet(path: Path, *, num_rows: int) -> RunItems:
         raise RunUnreadable(f"{path} is not a readable file of item scores: {reason}") from error
 
 
-def _check_extent(path: Path, metadata: Any, num_rows: int) -> None:
+def _check_extent(path: Path, metadata: Any, num_rows: int | None) -> None:
     names = tuple(metadata.schema.column(index).name for index in range(metadata.num_columns))
     if names != COLUMNS:
         raise RunUnreadable(f"{path} has columns {list(names[:20])}, expected {list(COLUMNS)}")
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     found = sum(group.num_rows for group in groups)
     num_bytes = sum(group.total_byte_size for group in groups)
-    if found != metadata.num_rows or found != num_rows:
-        raise RunUnreadable(f"{path} has {found:,} rows, the manifest says {num_rows:,}")
+    said = metadata.num_rows if num_rows is None else num_rows
+    if found != metadata.num_rows or found != said:
+        raise RunUnreadable(f"{path} has {found:,} rows, the manifest says {said:,}")
     if found > _MOST_ROWS or num_bytes > _MOST_UNCOMPRESSED_BYTES:
         raise RunUnreadable(
             f"{path} has {found:,} rows and {num_bytes:,} bytes when uncompressed; at most {_MOST_ROWS:,} "

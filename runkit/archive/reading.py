@@ -223,4 +223,6 @@ def read_items(workspace: Workspace, manifest: Manifest) -> RunItems:
     named = manifest.sealed.outcomes
     if named is None:
         return {}
-    return items_from_parquet(workspace.outcomes_path(manifest.run_id), num_rows=named.num_rows)
+    return items_from_parquet(
+        workspace.outcomes_path(manifest.run_id), num_rows=getattr(named, "num_rows", None)
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runkit.checks.catalogue import found
+from runkit.checks.measured_claims import is_of_measures, untestable
 from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import Finding
 from runkit.records.manifest import Claim, Manifest
@@ -51,11 +52,15 @@ def _claim_findings(archive: ArchiveView) -> Iterator[Finding]:
     tested = []
     for manifest in archive.by_id.values():
         for claim in manifest.notes.claims:
+            if is_of_measures(archive, manifest, claim):
+                continue
             yield from _named_badly(archive, manifest, claim)
             yield from _selected(archive, manifest, claim)
             counts = _counts(archive, manifest, claim)
             if counts is not None and counts.n:
                 tested.append(_Tested(manifest, claim, counts))
+            elif (reason := _why_untestable(archive, manifest, claim)) is not None:
+                yield untestable(manifest, claim, reason)
     yield from _unsupported([one for one in tested if one.claim.says != "no_difference"])
     for one in tested:
         yield from _unseen(one)
@@ -80,6 +85,19 @@ def _counts(archive: ArchiveView, manifest: Manifest, claim: Claim) -> PairedCou
     if (ours.items, ours.golds) != (theirs.items, theirs.golds):
         return None
     return paired_counts(ours.correct(SYSTEM), theirs.correct(reference))
+
+
+def _why_untestable(archive: ArchiveView, manifest: Manifest, claim: Claim) -> str | None:
+    """Return why a claim about preserved runs has no counts; None where another finding says it."""
+    ours = archive.outcomes.get(manifest.run_id)
+    theirs = ours if claim.than in FROZEN else archive.outcomes.get(claim.than)
+    if (claim.than not in FROZEN and claim.than not in archive.by_id) or (not ours and not theirs):
+        return None
+    if not ours or _label(manifest, claim) not in ours:
+        return f"the run has no outcomes of its {claim.measured_at} evaluation"
+    if not theirs or (claim.than not in FROZEN and "final" not in theirs):
+        return f"{claim.than} has no outcomes of a final evaluation"
+    return "the two were not measured on the same items"
 
 
 def _label(manifest: Manifest, claim: Claim) -> str:
@@ -195,4 +213,4 @@ def _difference(counts: PairedCounts) -> str:
     )
 
 
-CLAIMS = Family("claims", _claim_findings, frozenset({"RK502", "RK503", "RK504"}))
+CLAIMS = Family("claims", _claim_findings, frozenset({"RK502", "RK503", "RK504", "RK506"}))

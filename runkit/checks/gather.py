@@ -15,6 +15,7 @@ from runkit.checks.completion import COMPLETION
 from runkit.checks.evidence import EVIDENCE
 from runkit.checks.integrity import INTEGRITY
 from runkit.checks.lineage import LINEAGE
+from runkit.checks.measured_claims import MEASURED_CLAIMS
 from runkit.checks.measurement import MEASUREMENT
 from runkit.checks.names import NAMES
 from runkit.checks.secrecy import SECRECY, secret_findings
@@ -44,7 +45,7 @@ FOR_ONE_RUN: tuple[Family, ...] = (
 FOR_ALL_RUNS: tuple[Family, ...] = (BASELINES,)
 """Families of ``validate`` that compare runs."""
 
-FOR_RELATIONS: tuple[Family, ...] = (LINEAGE, NAMES, STATISTICS, CLAIMS)
+FOR_RELATIONS: tuple[Family, ...] = (LINEAGE, NAMES, STATISTICS, CLAIMS, MEASURED_CLAIMS)
 """Families of ``lineage``."""
 
 EVERY_FAMILY = FOR_ONE_RUN + FOR_ALL_RUNS + FOR_RELATIONS
@@ -64,7 +65,7 @@ def gather(archive: ArchiveView, families: Iterable[Family] = EVERY_FAMILY) -> t
     families = tuple(families)
     judged = frozenset[str]().union(*(family.rules for family in families))
     if not archive.outcomes:
-        judged -= {"RK201", "RK206", "RK501", "RK502", "RK504", "RK505"}
+        judged -= {"RK201", "RK206", "RK501", "RK502", "RK504", "RK505", "RK506"}
     if not archive.texts:
         judged -= NEED_TEXTS
     if not archive.observations:

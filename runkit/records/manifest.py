@@ -554,16 +554,20 @@ class Waiver(GrownRecord):
     """Digest of :attr:`message` in UTF-8; a finding with another message is not waived."""
 
 
-class Claim(Record):
+class Claim(GrownRecord):
     """What people say of the run's result, so that it can be tested."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"measure"})
 
     says: Literal["better", "worse", "no_difference"]
     than: str
     """A preserved run, or ``source`` or ``target`` for one of the run's own frozen models alone."""
-    by_fraction: float | None = Field(default=None, gt=0, lt=1)
+    by_fraction: float | None = Field(default=None, gt=0)
     """How large the difference is said to be; for ``no_difference`` the margin within which there is none."""
     measured_at: Literal["final", "peak"] = "final"
     """``peak`` when the claim rests on the best of several checkpoints."""
+    measure: str | None = None
+    """Selector of the measure that is meant; null: the one that both runs are judged by."""
 
 
 class Notes(GrownRecord):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from runkit.records.manifest import RelationKind, Status
+from runkit.records.measurement import SYSTEM, TASK, ScoreKey
 from runkit.records.record import Scalar
 
 _OPTIONS: Any = {"frozen": True, "gc": False}
@@ -44,6 +45,7 @@ class Claim(msgspec.Struct, **_OPTIONS):
     than: str
     by_fraction: float | None = None
     measured_at: Literal["final", "peak"] = "final"
+    measure: str | None = None
 
 
 class Notes(msgspec.Struct, **_OPTIONS):
@@ -170,6 +172,8 @@ class ScoreMetric(msgspec.Struct, **_OPTIONS):
     kind: str
     direction: str | None = None
     unit: str | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 class Weights(msgspec.Struct, **_OPTIONS):
@@ -197,6 +201,44 @@ class Score(msgspec.Struct, **_OPTIONS):
     n: int | None
     items_sha256: str | None = None
     conditions: dict[str, str] = msgspec.field(default_factory=dict)
+    missing_because: str | None = None
+
+    @property
+    def key(self) -> ScoreKey:
+        """What the score is of, without its value."""
+        return (
+            self.system,
+            self.task,
+            self.split or "",
+            self.metric.name,
+            self.weights.label,
+            tuple(sorted(self.conditions.items())),
+        )
+
+    @property
+    def name(self) -> str:
+        """The score as a selector."""
+        system = "" if self.system == SYSTEM else f"{self.system}:"
+        task = "" if self.task == TASK else f"{self.task}/"
+        return f"{system}{task}{self.metric.name}@{self.weights.label}"
+
+
+class System(msgspec.Struct, **_OPTIONS):
+    """One of the things that were measured."""
+
+    name: str
+    role: str
+
+
+class Protocol(msgspec.Struct, **_OPTIONS):
+    """Which of a run's numbers is its result."""
+
+    primary: str | None
+    systems: tuple[System, ...]
+
+    def names(self, role: str) -> tuple[str, ...]:
+        """Return the systems in *role*, in order."""
+        return tuple(one.name for one in self.systems if one.role == role)
 
 
 class Artifact(msgspec.Struct, **_OPTIONS):
@@ -232,6 +274,7 @@ class SealedFacts(msgspec.Struct, **_OPTIONS):
     evaluations: tuple[Evaluation, ...] = ()
     metrics: tuple[Metric, ...] = ()
     scores: tuple[Score, ...] | None = None
+    protocol: Protocol | None = None
 
     def evaluation(self, label: str) -> Evaluation | None:
         """Return the evaluation called *label*, or None."""

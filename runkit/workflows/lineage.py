@@ -6,17 +6,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from runkit.archive.reading import read_manifests, read_outcomes, read_projections
+from runkit.archive.reading import read_items, read_manifests, read_outcomes, read_projections
 from runkit.archive.workspace import Workspace
 from runkit.checks.claims import claiming_runs
 from runkit.checks.comparison import KeyDifference, effective_difference, is_noop
 from runkit.checks.gather import FOR_RELATIONS, concluded, unwaived
 from runkit.checks.integrity import rightly_named, unreadable_manifest
+from runkit.checks.measured_claims import measured_runs
 from runkit.checks.statistics import STATISTICS, compared_runs
 from runkit.checks.suggest import Suggestion, suggestions
 from runkit.checks.view import ArchiveView
 from runkit.errors import RunUnreadable, UsageError
 from runkit.records.finding import Finding
+from runkit.records.items import RunItems
 from runkit.records.manifest import Manifest, Relation, RelationKind, Status
 from runkit.records.outcomes import RunOutcomes
 from runkit.render.graph import Graph, GraphEdge, GraphNode, dot, html, mermaid, svg
@@ -113,7 +115,12 @@ def lineage(workspace: Workspace) -> LineageReport:
     outcomes = _compared_outcomes(workspace, view)
     bad = [unreadable_manifest(one.path, one.message) for one in folder.unreadable]
     return lineage_of(
-        ArchiveView(named.manifests, outcomes=outcomes, unreadable_ids=unreadable | misnamed),
+        ArchiveView(
+            named.manifests,
+            outcomes=outcomes,
+            unreadable_ids=unreadable | misnamed,
+            items=_read_items(workspace, view),
+        ),
         before=(*bad, *named.findings),
     )
 
@@ -190,7 +197,8 @@ def check_lineage(workspace: Workspace, *, in_full: bool = False) -> LineageChec
     hidden = unreadable | {finding.run_id for finding in named.findings}
     view = ArchiveView(named.manifests, unreadable_ids=hidden)
     outcomes = _read_outcomes(workspace, view, sorted(claiming_runs(view)))
-    view = ArchiveView(named.manifests, outcomes=outcomes, unreadable_ids=hidden)
+    items = _read_items(workspace, view)
+    view = ArchiveView(named.manifests, outcomes=outcomes, unreadable_ids=hidden, items=items)
     bad = [unreadable_manifest(one.path, one.message) for one in folder.unreadable]
     families = tuple(family for family in FOR_RELATIONS if family is not STATISTICS)
     judged = frozenset[str]().union(*(family.rules for family in families))
@@ -216,7 +224,7 @@ def lineage_of(archive: ArchiveView, *, before: tuple[Finding, ...] = ()) -> Lin
         edges=edges,
         findings=concluded(findings, archive.manifests, judged=judged),
         num_runs=len(archive.by_id) + len(archive.unreadable_ids),
-        num_compared=len(archive.outcomes),
+        num_compared=len(archive.outcomes) + len(archive.items),
     )
 
 
@@ -235,6 +243,17 @@ def _read_outcomes(
         except RunUnreadable:
             continue
     return outcomes
+
+
+def _read_items(workspace: Workspace, archive: ArchiveView) -> dict[str, RunItems]:
+    """Return the item scores of the runs of format 2 that relations and claims are about."""
+    items = {}
+    for run_id in sorted(measured_runs(archive)):
+        try:
+            items[run_id] = read_items(workspace, archive.by_id[run_id])
+        except RunUnreadable:
+            continue
+    return items
 
 
 def _edges(archive: ArchiveView) -> Iterator[LineageEdge]:
