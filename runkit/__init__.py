@@ -11,25 +11,8 @@ tutorial "your own script in five minutes")::
     runkit.items("exact_match", {"q1": True, "q2": False}, task="squad", split="dev")
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from runkit.recording import items as items
-    from runkit.recording import log as log
-    from runkit.recording import params as params
-    from runkit.recording import score as score
+from runkit.recording import items, log, params, score
 
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "items", "log", "params", "score"]
-
-
-def __getattr__(name: str) -> Any:
-    """Return one of the four functions; they are loaded with the first that is used."""
-    if name not in ("items", "log", "params", "score"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from runkit import recording
-
-    return getattr(recording, name)

@@ -35,6 +35,7 @@ for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY"):
     _FLAGS |= getattr(os, _name, 0)  # a pipe in the file's place is refused, not waited for
 _PATIENCE_SECONDS = 5.0
 """So long a process waits for one that was stopped while it held the lock."""
+_patience_seconds = _PATIENCE_SECONDS
 _LONGEST_STEM = 60
 _choosing = _thread.allocate_lock()
 
@@ -109,21 +110,24 @@ def _ends_a_line(descriptor: int, size: int) -> bool:
 
 
 def _lock(descriptor: int) -> bool:
+    global _patience_seconds  # a lock that is never given back costs the whole program one wait, not each call
     if fcntl is None:
         return False
-    end = time.monotonic() + _PATIENCE_SECONDS
+    end = time.monotonic() + _patience_seconds
     pause = 0.0005
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > end:
+                _patience_seconds = 0.0
                 return False
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
         except OSError:  # a file system without locks
             return False
         else:
+            _patience_seconds = _PATIENCE_SECONDS
             return True
 
 
