@@ -26,10 +26,12 @@ from runkit.stats.sides import (
     Kept,
     Side,
     Spread,
+    exponent_of,
     kept_items,
     limits_of,
     limits_of_differences,
     mean_interval,
+    multiplied,
     numbers_of,
     sentence,
     spread_of,
@@ -147,8 +149,10 @@ def compare(
     else:
         num_dropped = int(np.isnan(here).sum() + np.isnan(there).sum())
         here, there = here[~np.isnan(here)], there[~np.isnan(there)]
-    found = _runs(here, there, are_seeds_shared, over, "no items")
-    return _compared(found, here, there, 0, 0, num_dropped, "run")
+    exponent = exponent_of(here, there)
+    here, there = np.ldexp(here, -exponent), np.ldexp(there, -exponent)
+    found = _runs(here, there, are_seeds_shared, over.divided(exponent), "no items")
+    return _compared(found, here, there, exponent, 0, 0, num_dropped, "run")
 
 
 def _items_compared(
@@ -168,7 +172,9 @@ def _items_compared(
     if are_seeds_shared and len(here) != len(there):
         raise ValueError(f"{len(here)} shared seeds cannot be paired with {len(there)}")
     kept = kept_items((here, there), clusters)
-    over = IntervalOptions(seed, limits_of_differences(limits), coverage)
+    exponent = exponent_of(*kept.tables)
+    kept = kept._replace(tables=tuple(np.ldexp(table, -exponent) for table in kept.tables))
+    over = IntervalOptions(seed, limits_of_differences(limits), coverage).divided(exponent)
     means = [table.mean(axis=1) if kept.n else np.empty(0) for table in kept.tables]
     if kept.n == 0:
         found = _without("no item has a value on both sides", None, "paired items")
@@ -180,7 +186,7 @@ def _items_compared(
         found = _runs(means[0], means[1], are_seeds_shared, over, kept.over)
     else:
         found = _seeds(kept, are_seeds_shared, over)
-    return _compared(found, means[0], means[1], kept.n, kept.num_clusters, kept.num_dropped, "item")
+    return _compared(found, means[0], means[1], exponent, kept.n, kept.num_clusters, kept.num_dropped, "item")
 
 
 def _binary(kept: Kept, coverage: float) -> _Found:
@@ -304,19 +310,26 @@ def _flips_said(tested: FlipTest, seed: int) -> str:
 
 
 def _compared(
-    found: _Found, here: Floats, there: Floats, n: int, num_clusters: int, num_dropped: int, of_what: str
+    found: _Found,
+    here: Floats,
+    there: Floats,
+    exponent: int,
+    n: int,
+    num_clusters: int,
+    num_dropped: int,
+    of_what: str,
 ) -> Compared:
     return Compared(
-        difference=found.difference,
-        low=found.interval.low if found.interval else None,
-        high=found.interval.high if found.interval else None,
+        difference=multiplied(found.difference, exponent),
+        low=multiplied(found.interval.low, exponent) if found.interval else None,
+        high=multiplied(found.interval.high, exponent) if found.interval else None,
         p=found.p,
         p_error=found.p_error,
         n=n,
         num_clusters=num_clusters,
         num_dropped=num_dropped,
-        first=spread_of(here),
-        second=spread_of(there),
+        first=spread_of(here, exponent),
+        second=spread_of(there, exponent),
         estimator=found.estimator,
         interval=found.interval_name,
         test=found.test,

@@ -82,12 +82,18 @@ class IntervalOptions(NamedTuple):
     """Where it ends at the latest."""
     coverage: float
 
+    def divided(self, exponent: int) -> IntervalOptions:
+        """Return the options for values that were divided by two to the *exponent*."""
+        low, high = (float(np.ldexp(end, -exponent)) for end in self.limits)
+        return self._replace(limits=Interval(low, high))
+
     def within(self, interval: Interval) -> Interval:
         """Return *interval* without what the measure cannot be."""
         return Interval(max(self.limits.low, interval.low), min(self.limits.high, interval.high))
 
 
 UNLIMITED = Interval(-math.inf, math.inf)
+_LARGEST_EXPONENT = 100
 _FRACTIONS = Interval(0.0, 1.0)
 
 
@@ -107,10 +113,27 @@ def mean_interval(
     return over.within(mean.interval), mean.interval_method, f"{mean.interval_method} interval"
 
 
-def spread_of(runs: Floats) -> Spread:
-    """Return mean and deviation of one value a run."""
+def spread_of(runs: Floats, exponent: int = 0) -> Spread:
+    """Return mean and deviation of one value a run, each times two to the *exponent*."""
     mean = float(runs.mean()) if runs.size else None
-    return Spread(mean, float(runs.std(ddof=1)) if runs.size > 1 else None, runs.size)
+    deviation = float(runs.std(ddof=1)) if runs.size > 1 else None
+    return Spread(multiplied(mean, exponent), multiplied(deviation, exponent), runs.size)
+
+
+def exponent_of(*tables: Floats) -> int:
+    """Return the power of two that values are divided by while they are compared; 0 for all but extreme ones.
+
+    A perplexity of 1e80 is a number, and its fourth power is none.
+    """
+    largest = max((float(np.abs(table).max(initial=0.0)) for table in tables), default=0.0)
+    exponent = math.frexp(largest)[1]
+    return exponent if abs(exponent) > _LARGEST_EXPONENT else 0
+
+
+def multiplied(value: float | None, exponent: int) -> float | None:
+    """Return *value* times two to the *exponent*, in two steps because the power alone may be no number."""
+    half = exponent // 2
+    return None if value is None else value * 2.0**half * 2.0 ** (exponent - half)
 
 
 def sentence(method: str, num_dropped: int, of_what: str) -> str:

@@ -17,9 +17,11 @@ from runkit.stats.sides import (
     Scalars,
     Side,
     Spread,
+    exponent_of,
     kept_items,
     limits_of,
     mean_interval,
+    multiplied,
     numbers_of,
     sentence,
     spread_of,
@@ -64,7 +66,8 @@ def summarise(
             raise ValueError("scalars have no items, so there is nothing that clusters could hold together")
         given = numbers_of(side.runs, limits or UNLIMITED)
         runs = given[~np.isnan(given)]
-        spread, num_dropped = spread_of(runs), given.size - runs.size
+        exponent = exponent_of(runs)
+        spread, num_dropped = spread_of(np.ldexp(runs, -exponent), exponent), given.size - runs.size
         method = "no run has a value" if runs.size == 0 else "one run, no interval"
         if runs.size > 1:
             method = f"mean and standard deviation over {runs.size} runs, no interval"
@@ -72,13 +75,15 @@ def summarise(
         return Summarised(spread.mean, None, None, spread, 0, 0, num_dropped, None, method)
     limits = limits_of(kind, limits)
     kept = kept_items((table_of(side, kind, limits),), clusters)
-    table = kept.tables[0]
-    interval, name, method = _own_interval(kept, kind, IntervalOptions(seed, limits, coverage))
+    exponent = exponent_of(*kept.tables)
+    table = np.ldexp(kept.tables[0], -exponent)
+    over = IntervalOptions(seed, limits, coverage).divided(exponent)
+    interval, name, method = _own_interval(kept._replace(tables=(table,)), kind, over)
     return Summarised(
-        mean=float(table.mean()) if kept.n else None,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        spread=spread_of(table.mean(axis=1) if kept.n else np.empty(0)),
+        mean=multiplied(float(table.mean()), exponent) if kept.n else None,
+        low=multiplied(interval.low, exponent) if interval else None,
+        high=multiplied(interval.high, exponent) if interval else None,
+        spread=spread_of(table.mean(axis=1) if kept.n else np.empty(0), exponent),
         n=kept.n,
         num_clusters=kept.num_clusters,
         num_dropped=kept.num_dropped,

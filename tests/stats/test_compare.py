@@ -399,3 +399,21 @@ def test_importing_the_comparison_loads_neither_scipy_nor_pandas() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("unit", [2.0**-400, 2.0**400, 2.0**1000])
+@pytest.mark.parametrize("runs", [1, 3])
+def test_the_unit_of_a_measure_may_be_as_large_as_it_likes(unit: float, runs: int) -> None:
+    first, second = _drawn(runs, 60, 1), _drawn(runs, 60, 2)
+    large = [Items((np.array(side.runs) * unit).tolist()) for side in (first, second)]
+    here, there = compare(first, second, kind="real", seed=0), compare(*large, kind="real", seed=0)
+    assert there[:3] == pytest.approx(tuple(value * unit for value in here[:3]), rel=1e-9)  # type: ignore[operator]
+    assert (there.p, there.method) == (pytest.approx(here.p, rel=1e-9), here.method)
+    alone, grown = summarise(first, kind="real", seed=0), summarise(large[0], kind="real", seed=0)
+    assert grown[:3] == pytest.approx(tuple(value * unit for value in alone[:3]), rel=1e-9)  # type: ignore[operator]
+    scalars = [Scalars([3.0 * unit, 5.0 * unit]), Scalars([1.0 * unit, 2.0 * unit])]
+    welch = compare(*scalars, kind="real", seed=0)
+    assert welch.p == pytest.approx(stats.ttest_ind([3.0, 5.0], [1.0, 2.0], equal_var=False).pvalue)
+    assert summarise(scalars[0], kind="real", seed=0).spread == pytest.approx(
+        (4.0 * unit, math.sqrt(2.0) * unit, 2)
+    )
