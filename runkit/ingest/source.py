@@ -25,7 +25,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from runkit.records.items import ItemScores, score_of_items
-from runkit.records.manifest import Command, Evidence, ModelReference, Moment, StatusFact
+from runkit.records.manifest import (
+    Command,
+    DataReference,
+    Evidence,
+    Hardware,
+    MissingArtifact,
+    ModelReference,
+    Moment,
+    Software,
+    StatusFact,
+)
 from runkit.records.measurement import Metric, Score, Series
 from runkit.records.notice import Notice, NoticeKind
 from runkit.records.record import Scalar
@@ -53,6 +63,14 @@ class FoundFacts:
     last_step: int | None = None
     primary: str | None = None
     """Selector of the measure that the program says it is judged by."""
+    inert: dict[str, str] = field(default_factory=dict)
+    """Settings that changed nothing in this run and are no parameters, each with the reason."""
+    hardware: Hardware | None = None
+    software: Software | None = None
+    duration_seconds: float | None = None
+    data: DataReference | None = None
+    missing: list[MissingArtifact] = field(default_factory=list)
+    """Files that the program should have written, and that are not there."""
 
     def params(self, values: Mapping[str, Any], *, path: str, line: int | None = None) -> None:
         """Take *values*, nested as they may be, as the program's configuration, which stands in *path*."""
