@@ -136,20 +136,23 @@ def chosen(calls: Sequence[Call], name: str | None) -> tuple[Call, ...]:
         RunUnreadable: There is no such call, or calls measured the same task.
     """
     names = ", ".join(call.name for call in calls) or "none"
-    if name is not None:
-        found = tuple(call for call in calls if call.name == name)
-        if not found:
-            raise RunUnreadable(f"there is no call of the harness at {name!r}; there are: {names}")
-        return found
-    if not calls:
+    found = tuple(call for call in calls if name is None or call.name == name)
+    if name is not None and not found:
+        raise RunUnreadable(f"there is no call of the harness at {name!r}; there are: {names}")
+    if not found:
         raise RunUnreadable("no results or samples of the harness could be read; expected one results file")
-    shared = sorted(_shared_tasks(calls))
+    shared = sorted(_shared_tasks(found))
+    if shared and len({call.name for call in found}) == 1:
+        raise RunUnreadable(
+            f"two folders hold a call of the harness at {found[0].name} that measured {_listed(shared)}; "
+            "preserve each folder as a run of its own"
+        )
     if shared:
         raise RunUnreadable(
             f"calls of the harness measured {_listed(shared)} more than once ({names}); each is a run of its "
-            f"own: choose one with --call {calls[-1].name}"
+            f"own: choose one with --call {found[-1].name}"
         )
-    return tuple(calls)
+    return found
 
 
 def _shared_tasks(calls: Sequence[Call]) -> set[str]:
@@ -270,7 +273,7 @@ class _TaskReading:
                 self._say("not_read", f"{self._what(metric)} is a placeholder of --predict_only and no score")
             elif metric in values:
                 self._take_printed(metric, values[metric], rows)
-            elif _is_known_mean(metric, self.config):
+            else:
                 self._take_unprinted(metric, rows)
 
     @property
@@ -318,7 +321,7 @@ class _TaskReading:
         rows = [row for row in all_rows if metric in row.verdicts]
         written = verdicts(rows, metric) if rows else None
         mean = written.mean if written is not None else None
-        claimed = number(value) if not isinstance(value, str) else None
+        claimed = number(value)
         if self._planned == 0:
             self._add_missing(metric, "the evaluation had no samples")
         elif claimed is None or not math.isfinite(claimed):
@@ -348,7 +351,12 @@ class _TaskReading:
         """Take the harness's verdicts on rows of which no results file gives the mean."""
         rows = [row for row in all_rows if metric in row.verdicts]
         written = verdicts(rows, metric)
-        if written is not None:
+        if written is None or not _is_known_mean(metric, self.config):
+            text = (
+                f"{self._what(metric)} is in the rows, and no results file says what the harness makes of it"
+            )
+            self._say("not_read", text, path=self.samples_path)
+        else:
             self._add_items(metric, rows, written, None)
 
     def _add_items(self, metric: str, rows: Sequence[Row], written: Verdicts, claimed: float | None) -> None:
@@ -465,7 +473,7 @@ def _take_group(found: FoundFacts, call: Call, group: str) -> None:
         if other != value and not (other != other and value != value):
             text = f"{metric} of {group} is {value!r} under results and {other!r} under groups"
             _say(found, "conflict", text, path)
-        claimed = number(value) if not isinstance(value, str) else None
+        claimed = number(value)
         is_known = claimed is not None and math.isfinite(claimed)
         is_share = is_known and _SHARES.fullmatch(metric) is not None and 0 <= (claimed or 0.0) <= 1
         if not is_known:
