@@ -249,7 +249,9 @@ def _filter_of(row: Row, unnamed: str) -> str:
 def _filter_of_unnamed(call: Call, task: str) -> str:
     """Return the filter of rows that name none: the only one that the results file knows."""
     known = {one.filter for one in _printed_of(call, task)}
-    return known.pop() if len(known) == 1 else NO_FILTER
+    if len(known) == 1:
+        return known.pop()
+    return "None" if "None" in known else NO_FILTER  # as Python writes the name that is none
 
 
 @dataclass(frozen=True)
@@ -356,7 +358,7 @@ class _TaskReading:
                 f"{self._what(metric)} is in the rows, and no results file says what the harness makes of it"
             )
             self._say("not_read", text, path=self.samples_path)
-        else:
+        elif self._planned in (None, len(all_rows)):
             self._add_items(metric, rows, written, None)
 
     def _add_items(self, metric: str, rows: Sequence[Row], written: Verdicts, claimed: float | None) -> None:
@@ -381,7 +383,8 @@ class _TaskReading:
             answers=_answers(own) if own is not None and not unlike else None,
             golds=tuple(storable(row.target) for row in rows),
         )
-        evidence: EvidenceKind = "recomputed" if own is not None and not unlike else "per_sample"
+        is_recomputed = own is not None and not unlike and claimed is not None
+        evidence: EvidenceKind = "recomputed" if is_recomputed else "per_sample"
         self.found.items.append(items)
         self.found.scores.append(
             score_of_items(

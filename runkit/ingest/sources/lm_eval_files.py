@@ -326,7 +326,7 @@ def _row(row: Mapping[str, Any], text: str) -> Row:
     responses = row.get("filtered_resps")
     return Row(
         item=storable(row["doc_id"]),
-        filter=storable(row["filter"]) if "filter" in row else None,
+        filter=storable(row["filter"]) if row.get("filter") is not None else None,
         target=row.get("target", row.get("truth")),
         responses=responses if isinstance(responses, list) else None,
         verdicts={name: row[name] for name in names if name in row},

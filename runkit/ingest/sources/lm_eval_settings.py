@@ -46,6 +46,7 @@ _TASK_DEFAULTS: Mapping[str, object] = {
 }
 """Keys of a task that newer versions write, with the value that leaves everything as it was."""
 _FEWSHOT_DEFAULTS: Mapping[str, object] = {"sampler": "default"}
+_OF_THE_TASK = frozenset({"until"})
 _OF_THE_WHOLE = ("chat_template_sha", "system_instruction_sha", "fewshot_as_multiturn")
 _ONCE = frozenset({"task", "metadata", "generation_kwargs", "num_fewshot", "fewshot_config"})
 """Keys of a task that get their own treatment, or are its name."""
@@ -64,7 +65,8 @@ def settings_of(calls: Sequence[Call]) -> Settings:
     The calls are parts of one run: other tasks, and the same :func:`settings_of_the_call`.
     """
     tasks = {task: call.section("configs", task) for call in calls for task in call.tasks}
-    generation = common_generation(tasks.values())
+    asked = arguments(mapping(calls[0].document.get("config")).get("gen_kwargs")) if calls else {}
+    generation = common_generation(tasks.values(), asked=mapping(asked))
     found: dict[str, object] = {}
     inert: dict[str, str] = {}
     shots: dict[str, int | None] = {}
@@ -78,7 +80,6 @@ def settings_of(calls: Sequence[Call]) -> Settings:
         for task in call.tasks:
             found |= _task_settings(task, tasks[task], model_arguments, generation)
             found[f"{task}.version"] = mapping(call.document.get("versions")).get(task)
-    asked = found["gen_kwargs"]
     found["gen_kwargs"] = {**asked, **generation} if isinstance(asked, Mapping) else asked
     found |= _fewshot_counts(shots)
     return Settings(_settled(found), inert)
@@ -148,15 +149,19 @@ def seed_of(config: Mapping[str, Any]) -> Scalar:
     return ",".join(storable(seed) for seed in found)
 
 
-def common_generation(tasks: Iterable[Mapping[str, Any]]) -> dict[str, object]:
-    """Return what all tasks that generate have in common: there ``gen_kwargs`` of the call arrives."""
+def common_generation(tasks: Iterable[Mapping[str, Any]], *, asked: Mapping[str, Any]) -> dict[str, object]:
+    """Return what all tasks that generate have in common: there *asked*, ``gen_kwargs`` of the call, arrives.
+
+    Where a task stops is its own unless the call asked for it: people change it in one task.
+    """
     found = [mapping(of_task.get("generation_kwargs")) for of_task in tasks]
     generating = [one for one in found if one]
     first = generating[0] if generating else {}
     return {
         key: value
         for key, value in first.items()
-        if all(key in one and one[key] == value for one in generating)
+        if (key in asked or key not in _OF_THE_TASK)
+        and all(key in one and one[key] == value for one in generating)
     }
 
 
