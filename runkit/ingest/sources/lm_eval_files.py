@@ -39,7 +39,7 @@ _NO_METRIC = frozenset(
 """What a row holds beside the verdicts."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One document under one filter, and the harness's verdicts on it."""
 
@@ -50,7 +50,7 @@ class Row:
     responses: Sequence[object] | None
     verdicts: Mapping[str, object]
     """Metric to what the harness wrote, which is a number for some."""
-    digest: str
+    digest: bytes
     """Of the whole row: equal for the same row written twice."""
 
 
@@ -330,7 +330,7 @@ def _row(row: Mapping[str, Any], text: str) -> Row:
         target=row.get("target", row.get("truth")),
         responses=responses if isinstance(responses, list) else None,
         verdicts={name: row[name] for name in names if name in row},
-        digest=hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest(),
+        digest=hashlib.sha256(text.encode(errors="surrogatepass")).digest(),
     )
 
 
