@@ -548,13 +548,13 @@ def _listed_metric(config: Mapping[str, object], metric: str) -> Mapping[str, ob
 def _may_be_mean(metric: str, config: Mapping[str, object]) -> bool:
     """Return whether the harness averages *metric* over rows, as far as the configuration says."""
     said = _listed_metric(config, metric).get("aggregation")
-    return said in _MEANS if said is not None else metric not in _NO_MEANS
+    return str(said) in _MEANS if said is not None else metric not in _NO_MEANS
 
 
 def _is_known_mean(metric: str, config: Mapping[str, object]) -> bool:
     """Return whether *metric* certainly is the mean over rows, though no file gives it."""
     said = _listed_metric(config, metric).get("aggregation")
-    return said in _MEANS if said is not None else _SHARES.fullmatch(metric) is not None
+    return str(said) in _MEANS if said is not None else _SHARES.fullmatch(metric) is not None
 
 
 def _outcomes(written: Verdicts, own: Sequence[Judged] | None) -> tuple[Outcome, ...]:

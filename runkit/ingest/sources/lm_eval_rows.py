@@ -282,7 +282,7 @@ def _likelihoods(row: Row, config: Mapping[str, Any]) -> list[float] | None:
 
 def _has_mutual_information(row: Row, config: Mapping[str, Any]) -> bool:
     listed = config.get("metric_list")
-    names = {mapping(one).get("metric") for one in listed} if isinstance(listed, list) else set()
+    names = [mapping(one).get("metric") for one in listed] if isinstance(listed, list) else []
     return "acc_mutual_info" in names or "acc_mutual_info" in row.verdicts
 
 
