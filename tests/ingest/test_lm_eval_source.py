@@ -742,7 +742,9 @@ def test_generation_that_was_set_for_all_tasks_is_one_setting(tmp_path: Path) ->
         config={"gen_kwargs": "temperature=0.7,do_sample=True"},
         generation_kwargs={"until": ["\n"], "do_sample": True, "temperature": 0.7},
     )
-    assert changed(tmp_path, greedy, sampled) == {"gen_kwargs"}
+    assert changed(tmp_path / "common", greedy, sampled) == {"gen_kwargs"}
+    greedy["configs"]["b"]["generation_kwargs"] = {"until": ["\n"]}
+    assert changed(tmp_path / "said by one", greedy, sampled) == {"gen_kwargs"}
 
 
 def test_generation_of_one_task_is_its_own_setting(tmp_path: Path) -> None:

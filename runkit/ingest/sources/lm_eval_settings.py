@@ -47,6 +47,7 @@ _TASK_DEFAULTS: Mapping[str, object] = {
 """Keys of a task that newer versions write, with the value that leaves everything as it was."""
 _FEWSHOT_DEFAULTS: Mapping[str, object] = {"sampler": "default"}
 _OF_THE_TASK = frozenset({"until"})
+_SAMPLING = frozenset({"do_sample", "temperature"})
 _OF_THE_WHOLE = ("chat_template_sha", "system_instruction_sha", "fewshot_as_multiturn")
 _ONCE = frozenset({"task", "metadata", "generation_kwargs", "num_fewshot", "fewshot_config"})
 """Keys of a task that get their own treatment, or are its name."""
@@ -154,7 +155,7 @@ def common_generation(tasks: Iterable[Mapping[str, Any]], *, asked: Mapping[str,
 
     Where a task stops is its own unless the call asked for it: people change it in one task.
     """
-    found = [mapping(of_task.get("generation_kwargs")) for of_task in tasks]
+    found = [generation_of(of_task) for of_task in tasks]
     generating = [one for one in found if one]
     first = generating[0] if generating else {}
     return {
@@ -163,6 +164,13 @@ def common_generation(tasks: Iterable[Mapping[str, Any]], *, asked: Mapping[str,
         if (key in asked or key not in _OF_THE_TASK)
         and all(key in one and one[key] == value for one in generating)
     }
+
+
+def generation_of(of_task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how a task generates; that it does not sample may be said, and is the harness's way unsaid."""
+    found = mapping(of_task.get("generation_kwargs"))
+    is_greedy = found.get("temperature") in (None, 0) and found.get("do_sample") in (None, False)
+    return {key: value for key, value in found.items() if not (is_greedy and key in _SAMPLING)}
 
 
 def _fewshot_counts(shots: Mapping[str, int | None]) -> dict[str, object]:
@@ -206,9 +214,7 @@ def _task_settings(
         if key != "version" and key not in model_arguments
     }
     found["generation_kwargs"] = {
-        key: value
-        for key, value in mapping(of_task.get("generation_kwargs")).items()
-        if key not in generation
+        key: value for key, value in generation_of(of_task).items() if key not in generation
     }
     found["fewshot_config"] = _fewshot_settings(of_task)
     return {f"{task}.{key}": value for key, value in found.items()}
