@@ -82,7 +82,7 @@ class _FilesReader:
                 loss_steps=(),
                 loss_values=(),
             ),
-            missing_artifacts=(),
+            missing_artifacts=tuple(missing for one in found for missing in one.missing),
         )
         facts = of_format_2(facts, together, configuration)
         return IngestedRun(facts=facts, outcomes={}, notes=Notes(), declared_factors=(), items=together.items)

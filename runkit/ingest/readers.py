@@ -26,7 +26,6 @@ GROUP = "runkit.readers"
 BUILT_IN = {
     "runkit": "runkit.ingest.own:READER",
     "bridge-cluster": "runkit.ingest.cluster:READER",
-    "lm-eval": "runkit.ingest.lm_eval:READER",
     "command": "runkit.ingest.command:READER",
     "files": "runkit.ingest.files:READER",
 }

@@ -30,6 +30,7 @@ from runkit.records.manifest import (
     DataReference,
     Evidence,
     Hardware,
+    MissingArtifact,
     ModelReference,
     Moment,
     Software,
@@ -63,11 +64,13 @@ class FoundFacts:
     primary: str | None = None
     """Selector of the measure that the program says it is judged by."""
     inert: dict[str, str] = field(default_factory=dict)
-    """Settings without effect, each with the reason."""
-    duration_seconds: float | None = None
+    """Settings that changed nothing in this run and are no parameters, each with the reason."""
     hardware: Hardware | None = None
     software: Software | None = None
+    duration_seconds: float | None = None
     data: DataReference | None = None
+    missing: list[MissingArtifact] = field(default_factory=list)
+    """Files that the program should have written, and that are not there."""
 
     def params(self, values: Mapping[str, Any], *, path: str, line: int | None = None) -> None:
         """Take *values*, nested as they may be, as the program's configuration, which stands in *path*."""

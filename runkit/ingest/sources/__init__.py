@@ -20,6 +20,7 @@ from runkit.ingest.source import Source
 GROUP = "runkit.sources"
 
 BUILT_IN = {
+    "lm-eval": "runkit.ingest.sources.lm_eval:SOURCE",
     "results-files": "runkit.ingest.sources.results_files:SOURCE",
 }
 """In the order of trust: of two that say the same thing equally well, the first counts."""
