@@ -110,9 +110,10 @@ def test_clusters_are_kept_whole_and_outcomes_in_clusters_are_real_values() -> N
 
 
 def test_items_without_a_cluster_stand_for_themselves() -> None:
-    first, second = Items([[1.0, 2.0, 3.0, 5.0]]), Items([[0.0, 0.0, 1.0, 1.0]])
-    found = compare(first, second, kind="real", seed=0, clusters=["a", None, math.nan, "a"])
-    assert (found.n, found.num_clusters) == (4, 3)
+    first, second = Items([[1.0, 2.0, 3.0, 5.0, 7.0]]), Items([[0.0, 0.0, 1.0, 1.0, 2.0]])
+    for missing in (None, math.nan):
+        found = compare(first, second, kind="real", seed=0, clusters=["a", missing, missing, "a", missing])
+        assert (found.n, found.num_clusters) == (5, 4)
 
 
 @pytest.mark.parametrize("are_shared", [False, True])
@@ -244,6 +245,8 @@ def test_intervals_end_where_the_measure_ends() -> None:
     first, second = Items([[1.0, 1.0, 0.9]]), Items([[0.0, 0.3, 0.1]])
     assert compare(first, second, kind="real", seed=0).high > 1.0  # type: ignore[operator]
     assert compare(first, second, kind="real", seed=0, limits=Interval(0.0, 1.0)).high == 1.0
+    assert compare(second, first, kind="real", seed=0, limits=Interval(0.0, 1.0)).low == -1.0
+    assert summarise(second, kind="real", seed=0, limits=Interval(0.0, 1.0)).low == 0.0
 
 
 @pytest.mark.parametrize("pair", [(1, 1), (3, 3), (3, 2), (2, 1)])
@@ -417,3 +420,23 @@ def test_the_unit_of_a_measure_may_be_as_large_as_it_likes(unit: float, runs: in
     assert summarise(scalars[0], kind="real", seed=0).spread == pytest.approx(
         (4.0 * unit, math.sqrt(2.0) * unit, 2)
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        (FIRST, SECOND, "binary"),
+        (_drawn(1, 60, 1), _drawn(1, 60, 2), "real"),
+        (_drawn(1, 9, 1), _drawn(1, 9, 2), "real"),
+        (_drawn(3, 9, 1), _drawn(3, 9, 2), "real"),
+        (_outcomes(3, 60, 1), _outcomes(2, 60, 2), "binary"),
+        (Scalars([1.0, 3.0, 4.0]), Scalars([2.0, 4.0]), "real"),
+    ],
+)
+def test_every_interval_grows_with_its_coverage(first: Any, second: Any, kind: Any) -> None:
+    narrow, wide = (compare(first, second, kind=kind, seed=0, coverage=coverage) for coverage in (0.5, 0.95))
+    assert wide.low < narrow.low < narrow.high < wide.high  # type: ignore[operator]
+    assert wide.p == narrow.p
+    alone = [summarise(first, kind=kind, seed=0, coverage=coverage) for coverage in (0.5, 0.95)]
+    if alone[0].low is not None:
+        assert alone[1].low < alone[0].low < alone[0].high < alone[1].high  # type: ignore[operator]

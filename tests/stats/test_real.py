@@ -259,3 +259,37 @@ def test_other_wrong_arguments_are_refused() -> None:
         real_mean([1.0, 2.0], seed=0, resamples=5)
     with pytest.raises(ValueError, match="cannot be paired"):
         compare_real_many([[1.0, 2.0]], [1.0], seed=0)
+
+
+def test_drawn_flips_count_ties_that_rounding_parts() -> None:
+    """Sums of tenths meet the observed sum in many ways; their law is counted in whole numbers."""
+    tenths = [1, 2, 3, -1, 2, -2, 3, 1, -3, 2] * 2 + [1]
+    law = np.ones(1)
+    for value in tenths:
+        step = np.zeros(2 * abs(value) + 1)
+        step[0] = step[-1] = 0.5
+        law = np.convolve(law, step)
+    sums = np.arange(-(len(law) // 2), len(law) // 2 + 1)
+    exact = float(law[np.abs(sums) >= abs(sum(tenths))].sum())
+    found = flip_test([value / 10 for value in tenths], seed=6)
+    assert found == flip_test(tenths, seed=6)
+    assert found.num_flips == 9_999
+    assert found.p == pytest.approx(exact, abs=4 * found.p_error)
+    without_ties = float(law[np.abs(sums) > abs(sum(tenths))].sum())
+    assert exact - without_ties > 12 * found.p_error
+
+
+def test_intervals_grow_with_their_coverage_even_where_one_item_decides() -> None:
+    values = [0.01 * item for item in range(59)] + [1e6]
+    ends = [bca_interval(values, seed=1, coverage=share, resamples=999) for share in (0.5, 0.9, 1 - 1e-12)]
+    assert all(end is not None for end in ends)
+    lows, highs = zip(*(end for end in ends if end), strict=True)
+    assert list(lows) == sorted(lows, reverse=True)
+    assert list(highs) == sorted(highs)
+    assert lows[-1] <= np.mean(values) <= highs[-1]
+
+
+def test_clusters_that_all_cancel_do_not_differ() -> None:
+    values, clusters = [0.1, 0.2, -0.3] * 3, [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert flip_test(values, seed=0, clusters=clusters) == (1.0, 0.0, 0)
+    assert real_mean(values, seed=0, clusters=clusters).interval is None
