@@ -132,7 +132,7 @@ def _unsupported(tested: list[_Tested]) -> Iterator[Finding]:
 def _not_equivalent(tested: list[_Tested]) -> Iterator[Finding]:
     """Yield claims of no difference whose interval reaches beyond the margin that they give."""
     for one in tested:
-        margin, low, high = one.claim.by_fraction, one.found.low, one.found.high
+        margin, low, high = one.claim.by or one.claim.by_fraction, one.found.low, one.found.high
         if low is None or high is None:
             yield untestable(one.manifest, one.claim, one.found.method)
         elif margin is None or max(abs(low), abs(high)) > margin:

@@ -557,17 +557,19 @@ class Waiver(GrownRecord):
 class Claim(GrownRecord):
     """What people say of the run's result, so that it can be tested."""
 
-    younger: ClassVar[frozenset[str]] = frozenset({"measure"})
+    younger: ClassVar[frozenset[str]] = frozenset({"measure", "by"})
 
     says: Literal["better", "worse", "no_difference"]
     than: str
     """A preserved run, or ``source`` or ``target`` for one of the run's own frozen models alone."""
-    by_fraction: float | None = Field(default=None, gt=0)
+    by_fraction: float | None = Field(default=None, gt=0, lt=1)
     """How large the difference is said to be; for ``no_difference`` the margin within which there is none."""
     measured_at: Literal["final", "peak"] = "final"
     """``peak`` when the claim rests on the best of several checkpoints."""
     measure: str | None = None
     """Selector of the measure that is meant; null: the one that both runs are judged by."""
+    by: float | None = Field(default=None, gt=0)
+    """As :attr:`by_fraction`, of a measure that is no fraction, in its unit."""
 
 
 class Notes(GrownRecord):

@@ -46,6 +46,7 @@ class Claim(msgspec.Struct, **_OPTIONS):
     by_fraction: float | None = None
     measured_at: Literal["final", "peak"] = "final"
     measure: str | None = None
+    by: float | None = None
 
 
 class Notes(msgspec.Struct, **_OPTIONS):

@@ -90,5 +90,5 @@ def test_a_reader_that_cannot_be_loaded_hides_no_other_one_and_is_named_when_nob
 
 
 def test_an_unknown_reader_is_answered_with_the_nearest_one(cluster_run: Path) -> None:
-    with pytest.raises(UnknownName, match=r"there is no reader 'lmeval'; did you mean 'lm-eval'"):
-        ingest(cluster_run, run_id="x", directory_name="x", reader="lmeval")
+    with pytest.raises(UnknownName, match=r"there is no reader 'comand'; did you mean 'command'"):
+        ingest(cluster_run, run_id="x", directory_name="x", reader="comand")
