@@ -371,9 +371,10 @@ def test_results_that_the_rows_contradict_are_logged_and_both_files_named(tmp_pa
 
 
 def test_rows_that_are_fewer_than_the_harness_counts_prove_nothing(tmp_path: Path) -> None:
-    rows = [choices(0, 0, 0, acc=1.0), choices(1, 0, 1, acc=0.0)]
+    rows = [choices(0, 0, 0, acc=1.0, acc_norm=1.0), choices(1, 0, 1, acc=0.0, acc_norm=1.0)]
     found = read(write(tmp_path, document({"q": {"acc,none": 0.5}}, {"q": choose()}, num=4), {"q": rows}))
     assert scores(found) == [("q/acc", {}, 0.5, 4, "logged")]
+    assert found.scores[0].path == RESULTS
     assert notices(found) == [
         ("conflict", f"samples_q_{TIME}.jsonl", f"q has 2 documents, {RESULTS} counts 4")
     ]
