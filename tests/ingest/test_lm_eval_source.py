@@ -327,7 +327,7 @@ def test_what_is_no_mean_over_rows_is_logged(tmp_path: Path) -> None:
 def test_real_values_of_rows_are_kept(tmp_path: Path) -> None:
     rows = [row(0, "a", ["b"], rouge1=40.0, ok=True), row(1, "a", ["a"], rouge1=20.5, ok="False")]
     task = generate(metric_list=[_metric("rouge1"), _metric("ok")])
-    printed = {"rouge1,none": 30.25, "ok,none": 0.5}
+    printed = {"rouge1,none": "30.25", "ok,none": 0.5}  # the harness spells float32 of NumPy
     found = read(write(tmp_path, document({"t": printed}, {"t": task}), {"t": rows}))
     assert scores(found) == [("t/ok", {}, 0.5, 2, "per_sample"), ("t/rouge1", {}, 30.25, 2, "per_sample")]
     assert [(one.metric.kind, one.metric.unit) for one in found.scores] == [
@@ -371,9 +371,10 @@ def test_results_that_the_rows_contradict_are_logged_and_both_files_named(tmp_pa
 
 
 def test_rows_that_are_fewer_than_the_harness_counts_prove_nothing(tmp_path: Path) -> None:
-    rows = [choices(0, 0, 0, acc=1.0), choices(1, 0, 1, acc=0.0)]
+    rows = [choices(0, 0, 0, acc=1.0, acc_norm=1.0), choices(1, 0, 1, acc=0.0, acc_norm=1.0)]
     found = read(write(tmp_path, document({"q": {"acc,none": 0.5}}, {"q": choose()}, num=4), {"q": rows}))
     assert scores(found) == [("q/acc", {}, 0.5, 4, "logged")]
+    assert found.scores[0].path == RESULTS
     assert notices(found) == [
         ("conflict", f"samples_q_{TIME}.jsonl", f"q has 2 documents, {RESULTS} counts 4")
     ]
