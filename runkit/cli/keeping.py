@@ -12,10 +12,14 @@ import typer
 from runkit.cli.noting import bind_waivers, note
 from runkit.cli.options import References, WorkspaceFolder, opened, size_bytes
 from runkit.cli.output import print_columns, print_json_text
+from runkit.errors import UsageError
 from runkit.render.escaping import one_line
 
 if TYPE_CHECKING:
+    from runkit.archive.workspace import Workspace
+    from runkit.records.layout import Layout
     from runkit.records.manifest import Manifest, Metric
+    from runkit.workflows.preserve import PreserveRequest
 
 
 class ArtifactStorage(StrEnum):
@@ -35,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def preserve(
-    run: Annotated[Path, typer.Argument(help="Run directory of any layout that a reader knows.")],
+    run: Annotated[Path, typer.Argument(help="Run directory, or with --each the folder of many.")],
     run_id: Annotated[
         str | None, typer.Option("--run-id", help="Name in the archive; default: the directory's name.")
     ] = None,
@@ -66,6 +70,28 @@ def preserve(
     reader: Annotated[
         str | None, typer.Option(help="Reader of the layout; default: the one that knows the directory.")
     ] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="Take every run directory below RUN, such as those of a sweep.")
+    ] = False,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(help="File in the run directory with its settings: JSON, YAML, TOML.", metavar="FILE"),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(help="File with numbers: JSON, or CSV and JSON Lines over steps.", metavar="FILE"),
+    ] = None,
+    items: Annotated[
+        list[str] | None,
+        typer.Option(help="File with a row an item: CSV, JSON Lines, Parquet.", metavar="FILE"),
+    ] = None,
+    command: Annotated[
+        str | None, typer.Option(help="Command of a finished run that did not record it.", metavar="TEXT")
+    ] = None,
+    call: Annotated[
+        str | None,
+        typer.Option(help="Call of lm-evaluation-harness, in a folder with several.", metavar="TIME"),
+    ] = None,
     workspace: WorkspaceFolder = Path(),
 ) -> None:
     """Take a run into the archive.
@@ -76,7 +102,11 @@ def preserve(
     from runkit.workflows.preserve import PreserveRequest, default_name, kept_secrets
     from runkit.workflows.preserve import preserve as preserve_run
 
-    name = default_name(opened(workspace), run) if run_id is None and run.is_dir() else None
+    layout = _layout(tuple(config or ()), tuple(metrics or ()), tuple(items or ()), command, call)
+    if each and run_id is not None:
+        raise UsageError("--run-id names one run; with --each the ids are made from the folders' names")
+    is_named = run_id is not None or each or not run.is_dir()
+    name = None if is_named else default_name(opened(workspace), run)
     request = PreserveRequest(
         run=run,
         run_id=name.run_id if name is not None else run_id,
@@ -88,17 +118,66 @@ def preserve(
         ablates=ablates,
         factors=tuple(factor or ()),
         reader=reader,
+        layout=layout,
     )
+    if each:
+        _preserve_each(opened(workspace), run, request)
+        return
     manifest = preserve_run(opened(workspace), request)
     if name is not None and name.because is not None:
         said = f"kept as {name.run_id}, because {name.because}; choose another name with --run-id"
         print(said, file=sys.stderr)
     _print_preserved(manifest)
+    if layout is not None and layout.paths:
+        from runkit.records.layout import layout_toml
+
+        print("the files were read as this says; in runkit.toml it holds for every such run:")
+        lines = ["[[layouts]]", *layout_toml(layout, prefix="layouts.").rstrip("\n").split("\n")]
+        print("\n".join(f"  {line}".rstrip() for line in lines))
     if notes is not None:
         bind_waivers(opened(workspace), manifest.run_id)
     for finding in kept_secrets(opened(workspace), manifest):
         print(f"  warning     RK111 {one_line(finding.message)}")
         print(f"              {finding.way_out}")
+
+
+def _layout(
+    config: tuple[str, ...],
+    metrics: tuple[str, ...],
+    items: tuple[str, ...],
+    command: str | None,
+    call: str | None,
+) -> Layout | None:
+    from runkit.records.layout import ItemsFile, Layout, ScoresFile
+
+    if not (config or metrics or items or command or call):
+        return None
+    return Layout(
+        config=config,
+        metrics=tuple(ScoresFile(path=path) for path in metrics),
+        items=tuple(ItemsFile(path=path) for path in items),
+        command=command,
+        call=call,
+    )
+
+
+def _preserve_each(workspace: Workspace, parent: Path, request: PreserveRequest) -> None:
+    from runkit.workflows.preserve import Refused, preserve_each
+
+    num_kept, refused = 0, []
+    for became in preserve_each(workspace, parent, request):
+        if isinstance(became, Refused):
+            refused.append(became)
+            print(f"refused   {one_line(str(became.path))}: {one_line(became.reason)}", file=sys.stderr)
+            continue
+        num_kept += 1
+        status = became.sealed.status.value
+        num_scores = len(became.sealed.scores or became.sealed.evaluations)
+        print(f"preserved {became.run_id}: {status}, {num_scores} score{'s' if num_scores != 1 else ''}")
+    print(f"{num_kept} preserved, {len(refused)} refused")
+    print("next: runkit validate; runkit lineage --suggest")
+    if refused:
+        raise typer.Exit(2)
 
 
 def list_runs(

@@ -11,9 +11,12 @@ where ``READER`` is a :class:`~runkit.ingest.reader.Reader`.
 from __future__ import annotations
 
 import importlib
+import re
+import shlex
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from runkit.errors import RunUnreadable, UnknownName, UsageError
@@ -66,10 +69,38 @@ def reader_for(root: Path, *, directory_name: str, name: str | None = None) -> R
         names = ", ".join(reader.name for reader in willing)
         raise UsageError(f"more than one reader knows {directory_name} ({names}); choose with --reader")
     if not willing:
-        wanted = "; ".join(f"{reader.name} looks for {reader.looks_for}" for reader in known.readers)
         broken = "".join(f"; {trouble}" for trouble in known.broken)
-        raise RunUnreadable(f"no reader knows {directory_name}, its facts cannot be told: {wanted}{broken}")
+        raise RunUnreadable(f"no reader knows {directory_name}: {_way_out(root)}{broken}")
     return willing[0]
+
+
+_SETTINGS_NAME = re.compile(r"conf|cfg|param|arg|setting|option", re.IGNORECASE)
+_ITEMS_NAME = re.compile(r"pred|output|sample|item|answer|generat|per_", re.IGNORECASE)
+_SHOWN = 8
+
+
+def _way_out(root: Path) -> str:
+    """Return what lies in *root*, and what to type so that it is read."""
+    names = sorted(
+        path.relative_to(root).as_posix() for path in islice(root.rglob("*"), 10_000) if path.is_file()
+    )
+    if not names:
+        return "it holds no file"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    seen = f"it holds {', '.join(names[:_SHOWN])}{more}"
+    options: dict[str, str] = {}
+    for name in names:
+        suffix = PurePosixPath(name).suffix
+        if suffix in (".json", ".yaml", ".yml", ".toml") and _SETTINGS_NAME.search(name):
+            options.setdefault("--config", name)
+        elif suffix in (".csv", ".jsonl", ".parquet") and _ITEMS_NAME.search(name):
+            options.setdefault("--items", name)
+        elif suffix in (".csv", ".jsonl", ".json", ".yaml", ".yml"):
+            options.setdefault("--metrics", name)
+    if not options:
+        return f"{seen}, none of which holds settings or numbers in a form that is read"
+    typed = " ".join(f"{option} {shlex.quote(name)}" for option, name in sorted(options.items()))
+    return f"{seen}; say what they are, for example with {typed}"
 
 
 def reader_names() -> tuple[str, ...]:

@@ -65,7 +65,11 @@ def without_split(name: str) -> tuple[str, str | None]:
         return name, None
     head, separator, rest = re.match(r"^([A-Za-z]+)([_/.-]?)(.*)$", name).groups() if name else ("", "", "")  # type: ignore[union-attr]
     split = _SPLITS.get(head.lower())
-    return (rest, split) if split is not None and separator and rest else (name, None)
+    if split is not None and separator and rest:
+        return rest, split
+    metric, separator, tail = re.match(r"^(.*?)([_/.-]?)([A-Za-z]+)$", name).groups()  # type: ignore[union-attr]
+    split = _SPLITS.get(tail.lower())
+    return (metric, split) if split is not None and separator and is_usual(metric) else (name, None)
 
 
 def metric_named(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from runkit.archive.clock import now
 from runkit.archive.code import CODE_FOLDER
+from runkit.archive.hashing import file_digest
 from runkit.archive.items_file import items_to_parquet
 from runkit.archive.locking import Tell, say_nothing
 from runkit.archive.naming import RunName, as_text, name_for, refuse_unsafe
@@ -40,11 +41,12 @@ from runkit.checks.waivers import (
     with_waived,
     without,
 )
-from runkit.errors import RecordInvalid, RunUnreadable, UnknownName, UsageError
+from runkit.errors import RecordInvalid, RunkitError, RunUnreadable, UnknownName, UsageError
 from runkit.ingest.ingested import IngestedRun
 from runkit.ingest.readers import ingest, reader_for
 from runkit.records.capture import HEARTBEAT_FILE
 from runkit.records.finding import Finding
+from runkit.records.layout import LAYOUT_FILE, WORKSPACE_FILE, Layout
 from runkit.records.manifest import (
     Artifact,
     GrowingFile,
@@ -61,6 +63,7 @@ from runkit.records.manifest import (
     Waiver,
     status_of_snapshot,
 )
+from runkit.records.tablespec import spec_mapping
 from runkit.render.escaping import one_line, unwanted_in_notes
 from runkit.secrets.text import secrets_in
 
@@ -85,6 +88,8 @@ class PreserveRequest:
     factors: Sequence[str] = ()
     reader: str | None = None
     """Name of the reader; None: the one that knows the directory."""
+    layout: Layout | None = None
+    """What the files of the run are, in a person's words; None: as ``runkit.toml`` says, if it does."""
 
 
 def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
@@ -108,7 +113,9 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
     if notes is not None:
         _refuse_secrets(Notes(), notes)
     with claimed(workspace, run_id), staging(workspace) as folder:
-        reader_for(request.run, directory_name=original_name, name=request.reader)
+        layout = request.layout or layout_for(workspace, request.run)
+        if layout is None:
+            reader_for(request.run, directory_name=original_name, name=request.reader)
         taken = take(
             request.run,
             folder,
@@ -116,6 +123,8 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
             reference_over=request.reference_over,
             snapshot=request.snapshot,
         )
+        if layout is not None:
+            taken = _described(request, layout, taken, folder)
         run = _ingested(request, taken, folder, run_id, original_name)
         parquet, num_rows = _parquet(run)
         facts = _sealed(
@@ -128,6 +137,126 @@ def preserve(workspace: Workspace, request: PreserveRequest) -> Manifest:
         text = manifest.to_json()
         publish(workspace, run_id, folder if files else None, outcomes=parquet, manifest=text, new=new)
     return manifest
+
+
+def layout_for(workspace: Workspace, run: Path) -> Layout | None:
+    """Return the layout of ``runkit.toml`` that the run directory *run* has, or None.
+
+    Raises:
+        RecordInvalid: ``runkit.toml`` is not valid.
+    """
+    path = workspace.root / WORKSPACE_FILE
+    if not path.is_file() or (run / LAYOUT_FILE).is_file():
+        return None
+    document = spec_mapping(path.read_text(encoding="utf-8", errors="replace"), origin=WORKSPACE_FILE)
+    for entry in document.get("layouts", ()):
+        layout = Layout.from_mapping(entry, origin=f"{WORKSPACE_FILE}, [[layouts]]")
+        if layout.matches is not None and not any(True for _path in run.glob(layout.matches)):
+            continue
+        if layout.matches is not None or (
+            layout.paths and all((run / one).is_file() for one in layout.paths)
+        ):
+            return layout
+    return None
+
+
+def _described(request: PreserveRequest, layout: Layout, taken: TakenRun, folder: Path) -> TakenRun:
+    """Return *taken* with the description of its files as one file more, which is evidence as they are."""
+    if request.artifacts == "reference":
+        raise UsageError(
+            f"the description of the files is kept with the run; write it into the run directory as "
+            f"{LAYOUT_FILE} to preserve it by reference"
+        )
+    path = folder / LAYOUT_FILE
+    if path.exists():
+        raise UsageError(f"the run has a {LAYOUT_FILE} already; leave out --config, --metrics and --items")
+    path.write_text(layout.to_toml(), encoding="utf-8")
+    path.chmod(0o644)
+    file = StagedFile(LAYOUT_FILE, file_digest(path))
+    return replace(
+        taken,
+        files=tuple(sorted((*taken.files, file), key=lambda one: one.path)),
+        storage={**taken.storage, LAYOUT_FILE: "copy"},
+    )
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One directory of several that was not preserved."""
+
+    path: Path
+    reason: str
+
+
+def preserve_each(
+    workspace: Workspace, parent: Path, request: PreserveRequest
+) -> Iterator[Manifest | Refused]:
+    """Take every run directory below *parent* into the archive, and yield what became of each.
+
+    Args:
+        request: How, for each of them; ``run`` and ``run_id`` are those of the directory.
+    Raises:
+        RunUnreadable: There is no run directory below *parent*.
+    """
+    if not parent.is_dir():
+        raise _no_such_run(workspace, parent)
+    found = list(_run_directories(workspace, parent, request))
+    if not found:
+        known = ", ".join(sorted(path.name for path in parent.iterdir())[:8]) or "nothing"
+        raise RunUnreadable(f"no folder below {parent} holds a run that a reader knows; it holds {known}")
+    for run in found:
+        run_id = _id_below(workspace, parent, run)
+        if workspace.manifest_path(run_id).exists():
+            yield Refused(run, f"{run_id} is preserved already")
+            continue
+        try:
+            yield preserve(workspace, replace(request, run=run, run_id=run_id))
+        except RunkitError as error:
+            yield Refused(run, str(error))
+
+
+_DEEPEST = 6
+
+
+def _run_directories(workspace: Workspace, folder: Path, request: PreserveRequest) -> Iterator[Path]:
+    """Yield the folders below *folder* that are runs; what lies in a run is no run of its own."""
+    waiting = [(one, 1) for one in sorted(folder.iterdir(), reverse=True) if _may_be_run(one)]
+    while waiting:
+        path, depth = waiting.pop()
+        if _is_run(workspace, path, request):
+            yield path
+        elif depth < _DEEPEST:
+            waiting += [(one, depth + 1) for one in sorted(path.iterdir(), reverse=True) if _may_be_run(one)]
+
+
+def _may_be_run(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
+
+
+def _is_run(workspace: Workspace, path: Path, request: PreserveRequest) -> bool:
+    if request.layout is not None and request.layout.paths:
+        return all((path / one).is_file() for one in request.layout.paths)
+    if layout_for(workspace, path) is not None:
+        return True
+    try:
+        reader_for(path, directory_name=path.name, name=request.reader)
+    except RunUnreadable:
+        return False
+    except UsageError:
+        return True
+    return True
+
+
+def _id_below(workspace: Workspace, parent: Path, run: Path) -> str:
+    """Return the run's id: its own name where that says something, else with the names above it."""
+    inside = run.relative_to(parent).parts
+    name = "-".join(inside)
+    if len(name) < _SHORT_NAME or name.isdigit():
+        name = f"{parent.resolve().name}-{name}"
+    return name_for(workspace, name).run_id
+
+
+_SHORT_NAME = 3
 
 
 def kept_secrets(workspace: Workspace, manifest: Manifest) -> tuple[Finding, ...]:

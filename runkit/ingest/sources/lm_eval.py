@@ -43,6 +43,7 @@ from runkit.ingest.sources.lm_eval_rows import (
 )
 from runkit.ingest.sources.lm_eval_settings import settings_of, settings_of_the_call, shots_of
 from runkit.records.items import ItemScores, score_of_items
+from runkit.records.layout import LAYOUT_FILE, Layout
 from runkit.records.manifest import Evidence, Outcome
 from runkit.records.measurement import Direction, EvidenceKind, Metric, MetricKind, Score
 from runkit.records.notice import NoticeKind
@@ -93,7 +94,8 @@ class LmEval:
                 call that is meant is not there.
         """
         files = harness_files(root)
-        calls = chosen(files.calls, self.call)
+        name = self.call or _call_meant(root)
+        calls = chosen(files.calls, name)
         found = FoundFacts(self.name)
         try:
             _take_settings(found, calls)
@@ -101,13 +103,21 @@ class LmEval:
             raise RunUnreadable("the results file is nested too deeply; take it out of the folder") from error
         for call in calls:
             _take_call(found, call)
-        for left in files.leftovers if self.call is None else ():
+        for left in files.leftovers if name is None else ():
             found.say("unreadable" if left.is_torn else "not_read", left.why, path=left.path)
         take_circumstances(found, calls)
         return found
 
 
 SOURCE = LmEval()
+
+
+def _call_meant(root: Path) -> str | None:
+    """Return the call that the person who preserved the run chose, or None."""
+    path = root / LAYOUT_FILE
+    if not path.is_file():
+        return None
+    return Layout.parse_toml(path.read_text(encoding="utf-8", errors="replace"), origin=LAYOUT_FILE).call
 
 
 def chosen(calls: Sequence[Call], name: str | None) -> tuple[Call, ...]:

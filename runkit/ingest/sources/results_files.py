@@ -17,6 +17,7 @@ from typing import Any
 
 from runkit.ingest.source import FoundFacts
 from runkit.records.items import ItemScores
+from runkit.records.layout import LAYOUT_FILE, Layout
 from runkit.records.measurement import TASK, Score, Series
 from runkit.records.metrics import is_usual, metric_named, without_split
 
@@ -54,7 +55,10 @@ class _ResultsFiles:
     def read(self, root: Path) -> FoundFacts:
         """Return what the files say whose meaning is plain; raises nothing, tells by notices."""
         found = FoundFacts(self.name)
+        described = _described(root)
         for path in _known(root):
+            if path.name in described:
+                continue
             try:
                 _read_one(found, path)
             except (OSError, ValueError, RecursionError, KeyError) as error:
@@ -74,6 +78,14 @@ def _known(root: Path) -> Iterator[Path]:
         path = root / name
         if path.is_file() and not (name == "config.json" and _is_engines_own(path)):
             yield path
+
+
+def _described(root: Path) -> tuple[str, ...]:
+    """Return the files that a person described, which are not guessed at."""
+    path = root / LAYOUT_FILE
+    if not path.is_file():
+        return ()
+    return Layout.parse_toml(path.read_text(encoding="utf-8", errors="replace"), origin=LAYOUT_FILE).paths
 
 
 def _is_engines_own(path: Path) -> bool:
@@ -238,9 +250,18 @@ def _cell(text: str) -> Any:
     return text
 
 
-def read_series(found: FoundFacts, path: Path, name: str) -> None:
-    """Take the columns of *path*, a file with one row a step, as values over steps, and the last of each."""
-    columns: dict[str, dict[int, float | None]] = {}
+def read_series(
+    found: FoundFacts, path: Path, name: str, *, columns: Mapping[str, str] | None = None
+) -> None:
+    """Take the columns of *path*, a file with one row a step, as values over steps, and the last of each.
+
+    Args:
+        columns: Column to the metric that it is; None: all, and a score only of those of a usual name.
+    Raises:
+        ValueError: A column that is named is not there.
+    """
+    asked = columns
+    by_column: dict[str, dict[int, float | None]] = {}
     num_torn, step_column = 0, None
     for number, row in rows_in(path):
         if row is None:
@@ -252,14 +273,19 @@ def read_series(found: FoundFacts, path: Path, name: str) -> None:
             continue
         for key, value in row.items():
             if key not in _STEP_COLUMNS and isinstance(value, int | float) and not isinstance(value, bool):
-                columns.setdefault(key, {})[int(at)] = float(value) if math.isfinite(value) else None
+                by_column.setdefault(key, {})[int(at)] = float(value) if math.isfinite(value) else None
     if num_torn:
         found.say("unreadable", f"{name}: {num_torn} rows are torn", path=name)
-    if not columns:
+    if not by_column:
         found.say("not_read", f"{name} holds no number; {_WAY_OUT}", path=name)
+    for column in asked or ():
+        if column not in by_column:
+            raise ValueError(f"there is no column {column!r} with numbers; it has {_few(by_column)}")
     found.files.add(name)
-    for key, values in columns.items():
-        metric, split = without_split(key)
+    for key, values in by_column.items():
+        if asked is not None and key not in asked:
+            continue
+        metric, split = (asked[key], None) if asked is not None else without_split(key)
         known = [abs(value) for value in values.values() if value is not None]
         means = metric_named(metric, "scalar", largest=max(known, default=None))
         steps = tuple(sorted(values))
@@ -273,7 +299,7 @@ def read_series(found: FoundFacts, path: Path, name: str) -> None:
             )
         )
         last = values[steps[-1]]
-        if is_usual(metric) and split != "train" and last is not None:
+        if (asked is not None or is_usual(metric)) and split != "train" and last is not None:
             add_score(found, metric, last, path=name, split=split)
         found.last_step = max(found.last_step or 0, steps[-1])
 
@@ -304,6 +330,8 @@ def read_items(
     if not rows:
         found.say("not_read", f"{name} has no readable row", path=name)
         return
+    if len(rows) == 1:
+        raise ValueError("it has one row; a file with one row a run is no file of items, give it as metrics")
     if num_torn:
         found.say("unreadable", f"{name}: {num_torn} rows are torn", path=name)
     said = dict(columns or {})
