@@ -1,0 +1,1 @@
+"""Sources of facts, each one kind of file in a run directory (:mod:`runkit.ingest.source`)."""
