@@ -81,9 +81,8 @@ _SHOWN = 8
 
 def _way_out(root: Path) -> str:
     """Return what lies in *root*, and what to type so that it is read."""
-    names = sorted(
-        path.relative_to(root).as_posix() for path in islice(root.rglob("*"), 10_000) if path.is_file()
-    )
+    files = (path for path in islice(root.rglob("*"), 10_000) if path.is_file())
+    names = sorted(path.relative_to(root).as_posix() for path in files)
     if not names:
         return "it holds no file"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""

@@ -110,7 +110,7 @@ def _ends_a_line(descriptor: int, size: int) -> bool:
 
 
 def _lock(descriptor: int) -> bool:
-    global _patience_seconds  # a lock that is never given back costs the program one wait, not each call one
+    global _patience_seconds  # one wait for a lock that is never given back, not one a call
     if fcntl is None:
         return False
     end = time.monotonic() + _patience_seconds

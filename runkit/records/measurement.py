@@ -70,8 +70,10 @@ class Weights(Record):
 
     @property
     def label(self) -> str:
-        """``final``, or the step in digits."""
-        return "final" if self.is_final else str(self.step)
+        """``final``, or the step in digits, or the kind where no step is known."""
+        if self.is_final:
+            return "final"
+        return str(self.step) if self.step is not None else self.kind
 
 
 class AnswerCount(Record):

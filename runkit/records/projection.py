@@ -187,7 +187,9 @@ class Weights(msgspec.Struct, **_OPTIONS):
     @property
     def label(self) -> str:
         """``final``, or the step in digits."""
-        return "final" if self.is_final else str(self.step)
+        if self.is_final:
+            return "final"
+        return str(self.step) if self.step is not None else self.kind
 
 
 class Score(msgspec.Struct, **_OPTIONS):

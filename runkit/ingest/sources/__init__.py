@@ -20,6 +20,7 @@ from runkit.ingest.source import Source
 GROUP = "runkit.sources"
 
 BUILT_IN = {
+    "runkit-functions": "runkit.ingest.sources.recorded:SOURCE",
     "declared": "runkit.ingest.sources.declared:SOURCE",
     "lm-eval": "runkit.ingest.sources.lm_eval:SOURCE",
     "results-files": "runkit.ingest.sources.results_files:SOURCE",

@@ -164,7 +164,7 @@ def add_score(
 ) -> None:
     """Take one number of a file; one that is not finite is a score without a value."""
     is_finite = math.isfinite(value)
-    known = metric_named(metric, "scalar", higher_is_better, unit, largest=abs(value) if is_finite else None)
+    known = metric_named(metric, "scalar", higher_is_better, unit, values=[value] if is_finite else ())
     found.files.add(path)
     found.scores.append(
         Score(
@@ -286,8 +286,8 @@ def read_series(
         if asked is not None and key not in asked:
             continue
         metric, split = (asked[key], None) if asked is not None else without_split(key)
-        known = [abs(value) for value in values.values() if value is not None]
-        means = metric_named(metric, "scalar", largest=max(known, default=None))
+        known = [value for value in values.values() if value is not None]
+        means = metric_named(metric, "scalar", values=known)
         steps = tuple(sorted(values))
         found.series.append(
             Series(
@@ -374,8 +374,7 @@ def read_items(
         numbers = [_number(row.get(column)) for row in rows]
         finite = [value for value in numbers if value is not None]
         is_binary = bool(finite) and set(finite) <= {0.0, 1.0}
-        largest = max(map(abs, finite), default=None)
-        means = metric_named(spoken, "binary" if is_binary else "real", higher_is_better, largest=largest)
+        means = metric_named(spoken, "binary" if is_binary else "real", higher_is_better, values=finite)
         items = ItemScores(means, ids, tuple(numbers), task=task, split=split, **columns_of)
         missing = _missing(row.get(column) for row in rows)
         if missing:
