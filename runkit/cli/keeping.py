@@ -164,8 +164,11 @@ def _layout(
 def _preserve_each(workspace: Workspace, parent: Path, request: PreserveRequest) -> None:
     from runkit.workflows.preserve import Refused, preserve_each
 
-    num_kept, refused = 0, []
+    num_kept, num_before, refused = 0, 0, []
     for became in preserve_each(workspace, parent, request):
+        if isinstance(became, Refused) and became.is_preserved:
+            num_before += 1
+            continue
         if isinstance(became, Refused):
             refused.append(became)
             print(f"refused   {one_line(str(became.path))}: {one_line(became.reason)}", file=sys.stderr)
@@ -174,7 +177,8 @@ def _preserve_each(workspace: Workspace, parent: Path, request: PreserveRequest)
         status = became.sealed.status.value
         num_scores = len(became.sealed.scores or became.sealed.evaluations)
         print(f"preserved {became.run_id}: {status}, {num_scores} score{'s' if num_scores != 1 else ''}")
-    print(f"{num_kept} preserved, {len(refused)} refused")
+    before = f", {num_before} preserved before" if num_before else ""
+    print(f"{num_kept} preserved{before}, {len(refused)} refused")
     print("next: runkit validate; runkit lineage --suggest")
     if refused:
         raise typer.Exit(2)
@@ -268,13 +272,18 @@ def _print_preserved(manifest: Manifest) -> None:
     for missing in sealed.missing_artifacts:
         word = "left out" if missing.role == "other" else "missing"
         print(f"  {word:<11} {one_line(f'{missing.path}: {missing.reason}')}")
+    if sealed.scores is not None:
+        num_items = sealed.outcomes.num_rows if sealed.outcomes is not None else 0
+        print(f"  scores      {len(sealed.scores)}, from {num_items:,} item scores where there are any")
+    for notice in sealed.notices or ():
+        print(f"  {notice.kind.replace('_', ' '):<11} {one_line(notice.message)}")
     if sealed.snapshot is not None:
         print(f"  snapshot    still being written; taken at {sealed.snapshot.taken_at}")
     for growing in sealed.snapshot.growing if sealed.snapshot is not None else ():
         path = one_line(growing.path)
         print(f"  cut         {path}: {growing.kept_bytes} of {growing.seen_bytes} bytes, whole lines")
     print(f"  manifest    manifests/{sealed.run_id}.json, seal {manifest.seal.digest[:16]}")
-    if sealed.status.value != "completed":
+    if sealed.status.value not in ("completed", "unknown"):
         print(f"next: runkit show {sealed.run_id} --causes")
     print("next: runkit validate")
 

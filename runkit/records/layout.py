@@ -107,7 +107,8 @@ def layout_toml(layout: Layout, *, prefix: str = "") -> str:
     for kind in ("metrics", "items"):
         for entry in document[kind]:
             lines += ["", f"[[{prefix}{kind}]]"]
-            lines += [f"{key} = {_toml(value)}" for key, value in entry.items() if value]
+            said = {key: value for key, value in entry.items() if value and (key, value) != ("task", TASK)}
+            lines += [f"{key} = {_toml(value)}" for key, value in said.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -186,6 +186,8 @@ class Refused:
 
     path: Path
     reason: str
+    is_preserved: bool = False
+    """Whether it was taken before, so that nothing is amiss."""
 
 
 def preserve_each(
@@ -207,7 +209,7 @@ def preserve_each(
     for run in found:
         run_id = _id_below(workspace, parent, run)
         if workspace.manifest_path(run_id).exists():
-            yield Refused(run, f"{run_id} is preserved already")
+            yield Refused(run, f"{run_id} is preserved already", is_preserved=True)
             continue
         try:
             yield preserve(workspace, replace(request, run=run, run_id=run_id))
