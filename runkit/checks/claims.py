@@ -110,13 +110,13 @@ def _label(manifest: Manifest, claim: Claim) -> str:
 def _unsupported(tested: list[_Tested]) -> Iterator[Finding]:
     """Yield the claims of a difference that do not survive Holm over all claims with one reference."""
     from runkit.stats.multiplicity import holm
-    from runkit.stats.paired import mcnemar_midp
+    from runkit.stats.paired import mcnemar_exact
 
     families: dict[str, list[_Tested]] = defaultdict(list)
     for one in tested:
         families[one.claim.than].append(one)
     for family in families.values():
-        pvalues = [mcnemar_midp(one.counts.only_first, one.counts.only_second) for one in family]
+        pvalues = [mcnemar_exact(one.counts.only_first, one.counts.only_second) for one in family]
         for one, p, adjusted in zip(family, pvalues, holm(pvalues), strict=True):
             gain = one.counts.only_first - one.counts.only_second
             has_right_sign = gain > 0 if one.claim.says == "better" else gain < 0
@@ -124,7 +124,7 @@ def _unsupported(tested: list[_Tested]) -> Iterator[Finding]:
                 message = (
                     f"the notes call the run {one.claim.says} than {one.claim.than}: "
                     f"{_difference(one.counts)}, "
-                    f"mid-p {p:.3f}, {adjusted:.3f} after Holm over {len(family)} "
+                    f"exact p {p:.3f}, {adjusted:.3f} after Holm over {len(family)} "
                     f"claim{'s' if len(family) > 1 else ''} with this reference; expected a "
                     f"{'gain' if one.claim.says == 'better' else 'loss'} with an adjusted p below "
                     f"{SIGNIFICANT_P}"

@@ -126,7 +126,7 @@ def _outcome_lines(found: RunContrast) -> Iterator[str]:
     yield "outcomes: A minus B on the same items" if compared else "outcomes: nothing can be compared"
     if unchanged:
         yield f"  the same answer to every item in every evaluation: {', '.join(unchanged)}"
-    rows = [("evaluation", "system", "A %", "B %", "Δ points", "only A:B", "mid-p", "other answers")]
+    rows = [("evaluation", "system", "A %", "B %", "Δ points", "only A:B", "exact p", "other answers")]
     for one in shown:
         counts = one.counts
         difference = points(counts.only_first - counts.only_second, counts.n)
@@ -138,7 +138,7 @@ def _outcome_lines(found: RunContrast) -> Iterator[str]:
                 percent(counts.both + counts.only_second, counts.n),
                 f"{difference} {points_interval(one.interval)}",
                 f"{counts.only_first}:{counts.only_second}",
-                pvalue(one.p_midp),
+                pvalue(one.p_exact),
                 f"{one.num_changed_answers} of {counts.n}",
             )
         )

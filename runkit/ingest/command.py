@@ -55,6 +55,10 @@ class _CommandReader:
             RunUnreadable: There is no log.
             RecordInvalid: ``run.json`` is not a valid capture.
         """
+        if not (root / CAPTURE_FILE).is_file():
+            raise RunUnreadable(
+                f"{directory_name} has no {CAPTURE_FILE}, which `runkit run` writes; leave out --reader command"
+            )
         if not (root / LOG_NAME).is_file():
             raise RunUnreadable(
                 f"{directory_name} has a {CAPTURE_FILE} and no {LOG_NAME}; the program never started"

@@ -48,7 +48,7 @@ def test_better_without_significance_is_found() -> None:
     assert judged(range(14), Claim(says="better", than="control")) == [
         "warning RK502 b notes.claims.better.control: the notes call the run better than control: +10.0 "
         "points on "
-        "20 items (discordant 2:0), mid-p 0.250, 0.250 after Holm over 1 claim with this reference; expected "
+        "20 items (discordant 2:0), exact p 0.500, 0.500 after Holm over 1 claim with this reference; expected "
         "a "
         "gain with an adjusted p below 0.05"
     ]
@@ -74,7 +74,7 @@ def test_two_claims_with_one_reference_are_one_family() -> None:
     }
     found = lines(gather(ArchiveView(tuple(runs), outcomes=outcomes), (CLAIMS,)))
     assert [line.split()[2] for line in found] == ["a", "b"]
-    assert "mid-p 0.031, 0.062 after Holm over 2 claims" in found[0]
+    assert "exact p 0.062, 0.125 after Holm over 2 claims" in found[0]
 
 
 def test_a_claim_of_more_than_the_items_can_show_is_noted() -> None:
