@@ -196,6 +196,10 @@ def _not_comparable(manifest: Manifest, rereading: Rereading, facts: RunFacts) -
         skipped += [("started",), ("duration_seconds",)]
     if sealed.directory_name is None and facts.provenance.logged_run_directory == sealed.run_id:
         skipped.append(("provenance", "logged_run_directory"))
+    if sealed.scores is None and facts.scores is not None:
+        # Sealed by a version that read no numbers of other programs; what this one reads beside is no change.
+        skipped += [("configuration",), ("provenance", "sources"), ("models",)]
+        skipped += [(name,) for name in ("scores", "series", "protocol", "notices")]
     if rereading.absent:
         skipped += [(field,) for field in _ON_DUMPS]
         skipped += [("evaluations", one.label) for one in sealed.evaluations if one.dump in rereading.absent]

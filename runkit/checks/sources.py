@@ -58,7 +58,11 @@ def _logged_differs(manifest: Manifest) -> Iterator[Finding]:
                 f"{score.name}: the items of {score.items_file} give {value:.6g}, and {logged:.6g} was "
                 "printed for it"
             )
-            yield found("RK201", manifest.run_id, _of(score), message)
+            if score.metric.kind == "real":
+                # A corpus BLEU is no mean over items, so that the two may both be right.
+                message += "; a number that is no mean over items should be given without them"
+            rule = "RK211" if score.metric.kind == "real" else "RK201"
+            yield found(rule, manifest.run_id, _of(score), message)
 
 
 def _recomputed(manifest: Manifest, items: RunItems) -> Iterator[Finding]:

@@ -57,7 +57,7 @@ class _CommandReader:
         """
         if not (root / CAPTURE_FILE).is_file():
             raise RunUnreadable(
-                f"{directory_name} has no {CAPTURE_FILE}, which `runkit run` writes; leave out --reader command"
+                f"{directory_name} has no {CAPTURE_FILE} of `runkit run`; leave out --reader command"
             )
         if not (root / LOG_NAME).is_file():
             raise RunUnreadable(

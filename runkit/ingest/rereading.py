@@ -38,6 +38,9 @@ _WORTH_PROCESSES_BYTES = 48 << 20
 _DO_NOT_READ = frozenset({"cli", "workflows", "engine", "archive", "checks", "audit", "tables", "render"})
 """Packages that no reader stands on."""
 
+_REPLACED = frozenset({"lm-eval"})
+"""Readers of older versions that read a run differently from what does so now."""
+
 Progress = Callable[[int, int], object]
 """Is given how many runs were read, and of how many."""
 
@@ -125,7 +128,10 @@ def _read(run: KeptRun) -> _Answer:
             document: dict[str, Any] = found.facts.model_dump(mode="json")
             return _Answer(document, outcome_digests(found.outcomes) | item_digests(found.items), None)
     except UnknownName:
-        return _Answer(None, {}, f"the reader {run.reader!r} is not installed", reader_is_missing=True)
+        reason = f"the reader {run.reader!r} is not installed"
+        if run.reader in _REPLACED:
+            reason = f"an older runkit read it as {run.reader!r}; preserve it again under a new id"
+        return _Answer(None, {}, reason, reader_is_missing=True)
     except RunkitError as error:
         return _Answer(None, {}, str(error))
     except Exception as error:  # noqa: BLE001  # a reader is code of anybody's, and its failing must not hide other runs

@@ -48,7 +48,8 @@ def test_better_without_significance_is_found() -> None:
     assert judged(range(14), Claim(says="better", than="control")) == [
         "warning RK502 b notes.claims.better.control: the notes call the run better than control: +10.0 "
         "points on "
-        "20 items (discordant 2:0), exact p 0.500, 0.500 after Holm over 1 claim with this reference; expected "
+        "20 items (discordant 2:0), exact p 0.500, 0.500 after Holm over 1 claim with this "
+        "reference; expected "
         "a "
         "gain with an adjusted p below 0.05"
     ]

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from runkit.errors import RunUnreadable
 from runkit.ingest.dumps import storable
@@ -45,7 +46,7 @@ from runkit.ingest.sources.lm_eval_settings import settings_of, settings_of_the_
 from runkit.records.items import ItemScores, score_of_items
 from runkit.records.layout import LAYOUT_FILE, Layout
 from runkit.records.manifest import Evidence, Outcome
-from runkit.records.measurement import Direction, EvidenceKind, Metric, MetricKind, Score
+from runkit.records.measurement import EVIDENCE_KINDS, Direction, EvidenceKind, Metric, MetricKind, Score
 from runkit.records.notice import NoticeKind
 from runkit.records.outcomes import INVALID_MARKER
 from runkit.records.record import canonical_json
@@ -458,7 +459,7 @@ def _say(found: FoundFacts, kind: NoticeKind, message: str, path: str) -> None:
 
 
 def _take_group(found: FoundFacts, call: Call, group: str) -> None:
-    """Take the number that the harness gives for *group*, which is logged whatever its members have."""
+    """Take the number that the harness gives for *group*, computed again where its members' items allow it."""
     in_groups = {(one.metric, one.filter): one.value for one in _printed_in(call, "groups", group)}
     in_results = {(one.metric, one.filter): one.value for one in _printed_in(call, "results", group)}
     path = call.results.path if call.results else "."
@@ -472,6 +473,7 @@ def _take_group(found: FoundFacts, call: Call, group: str) -> None:
         is_share = is_known and _SHARES.fullmatch(metric) is not None and 0 <= (claimed or 0.0) <= 1
         if not is_known:
             _say(found, "not_finite", f"{metric} of {group} is {_spelled(value)}", path)
+        over = _over_members(found, call, group, metric, filter_name, claimed) if is_known else None
         found.scores.append(
             Score(
                 task=_name(group),
@@ -484,12 +486,56 @@ def _take_group(found: FoundFacts, call: Call, group: str) -> None:
                     high=1.0 if is_share else None,
                 ),
                 conditions=_conditions(call, group, filter_name),
-                value=claimed if is_known else None,
-                evidence="logged" if is_known else None,
+                value=(over.value if over is not None else claimed) if is_known else None,
+                n=over.n if over is not None else None,
+                evidence=(over.evidence if over is not None else "logged") if is_known else None,
                 path=path,
                 missing_because=None if is_known else f"the results file says {_spelled(value)}",
+                logged_value=claimed if over is not None else None,
             )
         )
+
+
+class _OverMembers(NamedTuple):
+    """A group's number, computed from those of its tasks."""
+
+    value: float
+    n: int
+    evidence: EvidenceKind
+
+
+def _over_members(
+    found: FoundFacts, call: Call, group: str, metric: str, filter_name: str, claimed: float | None
+) -> _OverMembers | None:
+    """Return the mean over the tasks of *group* that is the number *claimed*; None where there is none.
+
+    The harness weights tasks by their documents or counts each alike, and its results file does not say which:
+    what gives its number is taken.
+    """
+    wanted = _conditions(call, group, filter_name).get("filter")
+    leaves = {_name(leaf) for leaf in _leaves(call, group)}
+    members = {
+        score.task: score
+        for score in found.scores
+        if score.task in leaves
+        and score.metric.name == _name(metric)
+        and score.conditions.get("filter") == wanted
+        and score.evidence in ("recomputed", "per_sample")
+    }
+    if not leaves or members.keys() != leaves or claimed is None:
+        return None
+    known = [(score.value, score.n) for score in members.values()]
+    pairs = [(value, n) for value, n in known if value is not None and n]
+    if len(pairs) != len(members):
+        return None
+    num_items = sum(n for _value, n in pairs)
+    by_size = math.fsum(value * n for value, n in pairs) / num_items
+    alike = math.fsum(value for value, _n in pairs) / len(pairs)
+    for mean in (by_size, alike):
+        if math.isclose(mean, claimed, rel_tol=1e-6, abs_tol=1e-9):
+            kinds = [score.evidence for score in members.values() if score.evidence is not None]
+            return _OverMembers(mean, num_items, max(kinds, key=EVIDENCE_KINDS.index))
+    return None
 
 
 def _printed_in(call: Call, key: str, group: str) -> Iterator[_Printed]:
