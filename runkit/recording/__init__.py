@@ -11,10 +11,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from runkit.recording.lines import FILE_NAME, write_lines
 from runkit.recording.values import as_number, as_parameter, as_text
+
+TYPE_CHECKING = False  # typing takes longer to load than all the rest; checkers know this name
+if TYPE_CHECKING:
+    from typing import Any
+
+    Column = Mapping[Any, Any] | Sequence[Any]
+    """Something of each item: by item id, or in the order of the items."""
 
 __all__ = ["FILE_NAME", "ITEMS_PER_LINE", "ITEM_COLUMNS", "items", "log", "params", "score"]
 
@@ -25,9 +31,6 @@ ITEM_COLUMNS = ("item", "value", "answer", "gold", "cluster", "outcome")
 """What a row of item scores holds, in this order; null where it was not given."""
 
 _OUTCOMES = ("correct", "wrong", "invalid")
-
-Column = Mapping[Any, Any] | Sequence[Any]
-"""Something of each item: by item id, or in the order of the items."""
 
 
 def params(mapping: Any = None, /, **values: Any) -> None:

@@ -17,9 +17,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from runkit.recording.warning import warn_once
+
+TYPE_CHECKING = False  # typing takes longer to load than all the rest; checkers know this name
+if TYPE_CHECKING:
+    from typing import Any
 
 try:
     import fcntl

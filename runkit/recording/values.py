@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
-from typing import Any
 
 from runkit.recording.warning import warn_once
+
+TYPE_CHECKING = False  # typing takes longer to load than all the rest; checkers know this name
+if TYPE_CHECKING:
+    from typing import Any
 
 Number = bool | int | float | str | None
 """A text stands for what is no finite number: ``nan``, ``inf``, ``-inf``, or what else the program gave."""

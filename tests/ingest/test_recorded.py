@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import runkit
 from runkit.errors import RunUnreadable
@@ -186,6 +188,31 @@ def test_a_step_without_a_rule_is_of_the_course_and_a_saved_checkpoint_is_the_re
         0.4: Weights(step=9, chosen_by="best dev f1"),
         0.5: Weights(step=7, kind="best"),
     }
+
+
+def test_two_scores_of_one_label_are_told_apart_by_a_condition(tmp_path: Path) -> None:
+    write(
+        tmp_path, scored(0.1, step=5), scored(0.2, step=5, weights="best"), scored(0.3, weights="last"),
+        scored(0.4, weights="by dev loss"),
+    )  # fmt: skip
+    assert [
+        (score.value, score.weights.label, dict(score.conditions)) for score in read(tmp_path).scores
+    ] == [
+        (0.1, "5", {}),
+        (0.2, "5", {"weights": "best"}),
+        (0.3, "final", {}),
+        (0.4, "unknown", {}),
+    ]
+
+
+@pytest.mark.parametrize(("logged", "kept"), [(0.75, 0.75), (75.0, 0.75), (1.0, 1.0)])
+def test_a_percentage_beside_items_is_compared_as_the_fraction_that_it_is(
+    tmp_path: Path, logged: float, kept: float
+) -> None:
+    write(tmp_path, rows(("a", 1), ("b", 1)), scored(logged), scored(81.0, split="dev"))
+    items, other = read(tmp_path).scores
+    assert (items.metric.unit, items.value, items.logged_value) == ("fraction", 1.0, kept)
+    assert (other.metric.unit, other.value) == ("points", 81.0)
 
 
 def test_two_scores_that_are_both_primary_are_told(tmp_path: Path) -> None:
@@ -403,3 +430,66 @@ def test_numbers_beyond_what_a_float_holds_are_not_finite(tmp_path: Path) -> Non
         (None, True),
         (None, True),
     ]
+
+
+ANY = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["nan", "a"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+SOME = st.sampled_from(["accuracy", "loss", "zorp", "best", "last", "live", "a\nb"])
+
+
+def perhaps(usual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(usual, usual, usual, ANY)
+
+
+LINE = st.fixed_dictionaries(
+    {
+        "kind": perhaps(st.sampled_from(["params", "log", "score", "items"])),
+        "value": perhaps(st.floats(0, 100)),
+    },
+    optional={
+        "metric": perhaps(SOME),
+        "values": perhaps(st.dictionaries(SOME, ANY)),
+        "rank": perhaps(st.integers(0, 2)),
+        "step": perhaps(st.integers(0, 3)),
+        "task": perhaps(SOME),
+        "split": perhaps(SOME),
+        "weights": perhaps(SOME),
+        "unit": perhaps(st.sampled_from(["fraction", "points"])),
+        "higher_is_better": perhaps(st.booleans()),
+        "conditions": perhaps(st.dictionaries(SOME, SOME)),
+        "n": perhaps(st.integers(0, 9)),
+        "primary": perhaps(st.booleans()),
+        "call": perhaps(st.sampled_from(["a", "b"])),
+        "part": perhaps(st.sampled_from([[1, 1], [1, 2], [2, 2], [1, 10**15]])),
+        "columns": perhaps(st.just(["item", "value", "outcome"])),
+        "rows": perhaps(
+            st.lists(
+                st.tuples(SOME, perhaps(st.integers(0, 1)), st.sampled_from([None, "correct", "invalid"]))
+            )
+        ),
+    },
+)
+
+
+@settings(max_examples=300)
+@given(lines=st.lists(LINE, max_size=6))
+def test_whatever_the_lines_are_what_is_read_of_them_can_be_sealed(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[dict[str, Any]]
+) -> None:
+    run = tmp_path_factory.mktemp("any")
+    write(run, {"kind": "log", "values": {}}, *lines)
+    found = read(run)
+    for record in (*found.scores, *found.series, *found.notices):
+        assert type(record).parse(record.to_json(), origin="here") == record
+    json.dumps(found.parameters, allow_nan=False).encode()
+    assert len({score.key for score in found.scores}) == len(found.scores)
+    assert {items.key for items in found.items} <= {score.key for score in found.scores}
+    assert all("\n" not in notice.message for notice in found.notices)

@@ -8,8 +8,9 @@ two rows for one item was meant, or what stood in a part that is missing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,8 +184,9 @@ class _Gathered:
             if kind not in KINDS:
                 raise Unfit("of a kind that this version of runkit does not know")
             getattr(self, f"_take_{kind}")(number, line, whole_in(line, "rank"))
-        except Unfit as error:
-            self.unfit.setdefault(str(error), []).append(number)
+        except (Unfit, RecursionError) as error:
+            why = str(error) if isinstance(error, Unfit) else "nested too deeply"
+            self.unfit.setdefault(why, []).append(number)
             return
         at = line.get("at")
         if self.first_at is None and isinstance(at, str) and _AT.fullmatch(at):
@@ -239,9 +241,6 @@ class _Gathered:
                 self.conflicts.append((number, f"{told}; the later one is taken"))
                 now.other_lines = [*before.other_lines, before.line][-_MOST_LINES:]
         self.scores[what] = now
-        value = finite(now.value)
-        if value is not None:
-            self._meaning(what.metric).saw(what.task, value, value)
         if line.get("primary") is True:
             self.primary.setdefault(what, number)
 
@@ -259,7 +258,10 @@ class _Gathered:
         what = self._what(number, line)
         calls = self.calls.setdefault(what, {})
         process = (-1 if rank is None else rank, line.get("pid"))
-        calls.setdefault(call, Call(number, process, part[1])).parts[part[0]] = columns
+        known = calls.setdefault(call, Call(number, process, part[1]))
+        if known.num_parts != part[1] or known.parts.get(part[0], columns) != columns:
+            raise Unfit("another part of the same number, or of another number of parts")
+        known.parts[part[0]] = columns
 
     def _what(self, number: int, line: dict[str, Any]) -> _What:
         metric = text_in(line, "metric")
@@ -301,25 +303,27 @@ class _Gathered:
                 refused[what] = items
                 continue
             measured[what], missing[what] = items
-            known = [value for value in measured[what].values if value is not None]
-            if known:
-                self._meaning(what.metric).saw(what.task, min(known), max(known))
+        for what, said in self.scores.items():
+            value = finite(said.value)
+            if value is not None and what not in measured:
+                self._meaning(what.metric).saw(what.task, value, value)
         metrics = _Metrics(self)
         weights = _weights({**self.scores, **dict.fromkeys((*measured, *refused))})
+        named = _distinct(weights)
         for what, taken in measured.items():
-            metric = metrics.of(what.metric, what.task, taken.metric.kind)
-            said = self.scores.get(what)
+            metric = metrics.of(what.metric, what.task, taken.metric.kind, taken.values)
+            conditions = dict(named[what].conditions)
             found.measured(
-                _with(taken, metric, weights[what]),
+                replace(taken, metric=metric, weights=weights[what], conditions=conditions),
                 path=FILE_NAME,
                 missing_values=missing[what],
-                logged_value=finite(said.value) if said is not None else None,
+                logged_value=_logged(self.scores.get(what), metric),
             )
         for what in {**self.scores, **dict.fromkeys(refused)}:
             if what not in measured:
                 metric = metrics.of(what.metric, what.task, "scalar")
                 found.scores.append(
-                    _score(what, self.scores.get(what), metric, weights[what], refused.get(what))
+                    _score(named[what], self.scores.get(what), metric, weights[what], refused.get(what))
                 )
         self._put_series(found, metrics)
         self._put_primary(found, weights)
@@ -442,11 +446,11 @@ class _Gathered:
             are = "line is" if len(lines) == 1 else "lines are"
             found.say("unreadable", f"{len(lines):,} {are} {why}: {shown}", path=FILE_NAME, line=lines[0])
         for line, message in self.unreadable:
-            found.say("unreadable", message, path=FILE_NAME, line=line)
+            found.say("unreadable", " ".join(message.split()), path=FILE_NAME, line=line)
         for line, message in self.conflicts:
-            found.say("conflict", message, path=FILE_NAME, line=line)
+            found.say("conflict", " ".join(message.split()), path=FILE_NAME, line=line)
         for line, message in self.not_finite:
-            found.say("not_finite", message, path=FILE_NAME, line=line)
+            found.say("not_finite", " ".join(message.split()), path=FILE_NAME, line=line)
 
 
 class _Metrics:
@@ -456,18 +460,27 @@ class _Metrics:
         self._gathered = gathered
         self._said: set[str] = set()
 
-    def of(self, name: str, task: str, kind: MetricKind) -> Metric:
-        """Return the metric; what was said of it in two ways is null, and told once."""
+    def of(
+        self, name: str, task: str, kind: MetricKind, items: Sequence[float | None] | None = None
+    ) -> Metric:
+        """Return the metric; what was said of it in two ways is null, and told once.
+
+        Args:
+            items: Its values, where it is one of items; else those of all scores and courses count.
+        """
         meaning = self._gathered.meanings.get(name, _Meaning())
         units = {unit: line for (of, unit), line in meaning.units.items() if of == task}
-        low, high = meaning.ranges.get(task, (0.0, 0.0))
+        bounds = meaning.ranges.get(task)
+        if items is not None:
+            known = [value for value in items if value is not None]
+            bounds = (min(known), max(known)) if known else None
         one_way, one_unit = len(meaning.directions) == 1, len(units) == 1
         metric = metric_named(
             name,
             kind,
             next(iter(meaning.directions)) if one_way else None,
             next(iter(units)) if one_unit else None,
-            values=(low, high) if task in meaning.ranges else (),
+            values=bounds or (),
         )
         if len(meaning.directions) > 1:
             metric = metric.model_copy(update={"direction": None})
@@ -479,8 +492,9 @@ class _Metrics:
             told = " and ".join(f"{unit} (line {line})" for unit, line in units.items())
             self._say(max(units.values()), f"the unit of {name} is {told}; none is taken")
         line = units.get("fraction")
-        if one_unit and line is not None and metric.unit != "fraction":
-            told = f"{name} is said to be a fraction in line {line} and has values from {low:g} to {high:g}"
+        if one_unit and line is not None and bounds is not None and metric.unit != "fraction":
+            values = f"values from {bounds[0]:g} to {bounds[1]:g}"
+            told = f"{name} is said to be a fraction in line {line} and has {values}"
             self._say(line, f"{told}; no unit is taken")
         return metric
 
@@ -544,8 +558,23 @@ def _weights(said: Mapping[_What, Any]) -> dict[_What, Weights]:
     }
 
 
-def _with(items: ItemScores, metric: Metric, weights: Weights) -> ItemScores:
-    return ItemScores(**{**vars(items), "metric": metric, "weights": weights})
+def _distinct(weights: Mapping[_What, Weights]) -> dict[_What, _What]:
+    """Return each of *weights* with what was said of them as a condition where the label is not enough."""
+    labels = Counter((what._replace(step=None, weights=None), kind.label) for what, kind in weights.items())
+    return {
+        what: what._replace(
+            conditions=tuple(sorted({**dict(what.conditions), "weights": what.weights}.items()))
+        )
+        if what.weights is not None and labels[what._replace(step=None, weights=None), kind.label] > 1
+        else what
+        for what, kind in weights.items()
+    }
+
+
+def _logged(said: _Said | None, metric: Metric) -> float | None:
+    """Return what the program gave as the mean of its items, which it may have given in percent."""
+    value = finite(said.value) if said is not None else None
+    return value / 100 if value is not None and value > 1 and metric.is_fraction else value
 
 
 def _shown(value: Any) -> str:

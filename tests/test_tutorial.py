@@ -1,0 +1,77 @@
+"""The tutorial holds as it is written: every block is run, in order, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from runkit.ingest.sources.recorded import SOURCE
+
+ROOT = Path(__file__).resolve().parents[1]
+TUTORIAL = ROOT / "docs" / "tutorial-your-own-script.md"
+_BLOCK = re.compile(r"^```(?P<kind>\w+)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """One block of a tutorial."""
+
+    kind: str
+    file: str | None
+    """Where the text belongs; None for commands."""
+    text: str
+
+
+def blocks(document: str) -> list[Block]:
+    """Return the blocks that are files or commands, in order."""
+    found = [Block(match["kind"], match["file"], match["text"]) for match in _BLOCK.finditer(document)]
+    return [block for block in found if block.file is not None or block.kind == "bash"]
+
+
+def follow(block: Block, folder: Path) -> str:
+    """Do what *block* says in *folder*; return what a command prints."""
+    if block.file is not None:
+        path = folder / block.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text)
+        return ""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RUNKIT_")}
+    done = subprocess.run(
+        ["bash", "-euc", block.text],
+        cwd=folder,
+        env={**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_tutorial_runs_as_written_up_to_what_the_runs_say(tmp_path: Path) -> None:
+    document = TUTORIAL.read_text().partition("\n## 3. ")[0]
+    printed = [follow(block, tmp_path) for block in blocks(document)]
+    assert printed[-1].startswith('{"kind":"params","at":"')
+    runs = sorted((tmp_path / "runs").iterdir())
+    assert [run.name for run in runs] == [
+        f"{name}_{seed}" for name in ("cubic", "decayed", "line") for seed in (1, 2, 3)
+    ]
+    errors = {}
+    for run in runs:
+        found = SOURCE.read(run)
+        (score,) = found.scores
+        assert (found.notices, found.primary, len(found.items[0].items)) == ([], "test/error@final", 200)
+        assert (score.metric.direction, score.evidence, score.n) == ("lower", "per_sample", 200)
+        assert score.logged_value == pytest.approx(score.value, abs=1e-12)
+        errors[run.name] = score.logged_value
+    assert all(
+        errors[f"cubic_{seed}"] < errors[f"{name}_{seed}"]
+        for seed in (1, 2, 3)
+        for name in ("line", "decayed")
+    )
+    assert len(set(errors.values())) == 9
