@@ -480,7 +480,7 @@ def test_a_group_has_the_number_that_the_harness_gives_it(tmp_path: Path) -> Non
     assert scores(found) == [
         ("law/acc", {}, 0.5, 2, "recomputed"),
         ("math/acc", {}, 1.0, 2, "recomputed"),
-        ("mmlu/acc", {}, 0.75, None, "logged"),
+        ("mmlu/acc", {}, 0.75, 4, "recomputed"),
     ]
     group = found.scores[-1]
     assert (group.metric.kind, group.metric.direction, group.metric.unit) == ("scalar", "higher", "fraction")
@@ -951,7 +951,7 @@ def _case(name: str) -> FoundFacts:
                 ("mmlu_law/acc_norm", {}, 0.4, 20, "per_sample"),
                 ("mmlu_math/acc", {}, 0.7, 20, "recomputed"),
                 ("mmlu_math/acc_norm", {}, 0.7, 20, "per_sample"),
-                ("mmlu/acc", {}, 0.55, None, "logged"),
+                ("mmlu/acc", {}, 0.55, 40, "recomputed"),
             ],
         ),
         (

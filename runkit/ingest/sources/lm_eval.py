@@ -459,7 +459,7 @@ def _say(found: FoundFacts, kind: NoticeKind, message: str, path: str) -> None:
 
 
 def _take_group(found: FoundFacts, call: Call, group: str) -> None:
-    """Take the number that the harness gives for *group*, computed again where its members' items allow it."""
+    """Take the number that the harness gives for *group*, again from its members where they allow it."""
     in_groups = {(one.metric, one.filter): one.value for one in _printed_in(call, "groups", group)}
     in_results = {(one.metric, one.filter): one.value for one in _printed_in(call, "results", group)}
     path = call.results.path if call.results else "."
@@ -509,8 +509,8 @@ def _over_members(
 ) -> _OverMembers | None:
     """Return the mean over the tasks of *group* that is the number *claimed*; None where there is none.
 
-    The harness weights tasks by their documents or counts each alike, and its results file does not say which:
-    what gives its number is taken.
+    The harness weights tasks by their documents or counts each alike, and does not say which: what gives its
+    number is taken.
     """
     wanted = _conditions(call, group, filter_name).get("filter")
     leaves = {_name(leaf) for leaf in _leaves(call, group)}
