@@ -160,7 +160,7 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
 
 
 LAB_WORDS = re.compile(r"\b(?:bridged|shuffled_source|dit_\w+)\b")
-"""Words of one laboratory; source and target are words of everybody too, and are looked for as whole texts."""
+"""Words of one laboratory; source and target are everybody's, and are looked for as whole texts."""
 
 STILL_BRIDGE = frozenset(
     {

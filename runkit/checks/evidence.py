@@ -19,6 +19,7 @@ from runkit.checks.view import ArchiveView, Family
 from runkit.records.finding import Finding
 from runkit.records.items import RunItems, item_digests
 from runkit.records.manifest import Evaluation, Manifest, RunFacts, status_of_snapshot
+from runkit.records.measurement import Score
 from runkit.records.outcomes import RunOutcomes, outcome_digests
 from runkit.records.record import canonical_json
 from runkit.records.rereading import Rereading
@@ -27,7 +28,6 @@ from runkit.records.schema import IMPLIED_BY_READER
 _NAMED_BY = {
     "evaluations": ("label",), "metrics": ("name",), "systems": ("system",), "logged": ("system",),
     "models": ("role",),
-    "scores": ("system", "task", "split", "metric", "weights", "conditions"),
     "missing_artifacts": ("path", "role"),
 }  # fmt: skip
 """Lists of records, and the fields that tell their entries apart."""
@@ -57,6 +57,7 @@ def _evidence_findings(archive: ArchiveView) -> Iterator[Finding]:
             yield from fact_findings(manifest, rereading, rereading.facts)
             if manifest.run_id in archive.outcomes and manifest.sealed.scores is None:
                 yield from _outcome_findings(manifest, rereading, archive.outcomes[manifest.run_id])
+            yield from _score_findings(manifest, rereading, rereading.facts)
             if manifest.run_id in archive.items:
                 yield from _item_findings(manifest, rereading, archive.items[manifest.run_id])
 
@@ -129,6 +130,57 @@ def _outcome_findings(manifest: Manifest, rereading: Rereading, outcomes: RunOut
             yield found("RK110", manifest.run_id, f"sealed.outcomes.{label}", message)
 
 
+_OF_SCORES = (("scores",), ("series",), ("protocol",), ("notices",))
+"""Facts that are compared by what they are of. How a version words or orders them is no fact of the run."""
+
+
+def _score_findings(manifest: Manifest, rereading: Rereading, facts: RunFacts) -> Iterator[Finding]:
+    """Yield scores and courses that the files do not give, or give with another value."""
+    if manifest.sealed.scores is None or facts.scores is None:
+        return
+    ours = {score.key: score for score in manifest.sealed.scores}
+    theirs = {score.key: score for score in facts.scores}
+    more = [theirs[key].name for key in theirs if key not in ours]
+    for key, score in ours.items():
+        if {score.path, score.items_file} & rereading.absent:
+            continue
+        said = theirs.get(key)
+        place, file = f"sealed.scores.{score.name}", score.path or "the files"
+        if said is None:
+            yield found(
+                "RK110",
+                manifest.run_id,
+                place,
+                f"the sealed {score.name} is not what {file} gives: no such score",
+            )
+        elif (score.value, score.n, score.counts) != (said.value, said.n, said.counts):
+            message = f"the sealed {score.name} is {_valued(score)}, {file} gives {_valued(said)}"
+            yield found("RK110", manifest.run_id, place, message)
+    courses = {(one.system, one.task, one.split, one.metric.name): one for one in facts.series or ()}
+    for series in manifest.sealed.series or ():
+        other = courses.get((series.system, series.task, series.split, series.metric.name))
+        if series.path in rereading.absent:
+            continue
+        if other is None or (series.steps, series.values) != (other.steps, other.values):
+            message = (
+                f"the sealed course of {series.metric.name} is not what {series.path or 'the files'} gives"
+            )
+            yield found("RK110", manifest.run_id, f"sealed.series.{series.metric.name}", message)
+    if more:
+        message = (
+            "the kept files say more than was sealed, which this version reads and the one that sealed it "
+            f"(runkit {manifest.sealed.provenance.runkit_version}) did not: {', '.join(more[:_NUM_NAMED])}"
+        )
+        yield found("RK110", manifest.run_id, "sealed.scores", message, severity="info")
+
+
+def _valued(score: Score) -> str:
+    if score.value is None:
+        return "without a value"
+    counts = f", {score.counts.correct} correct" if score.counts is not None else ""
+    return f"{score.value!r} over {score.n if score.n is not None else 'unknown'} items{counts}"
+
+
 def _item_findings(manifest: Manifest, rereading: Rereading, items: RunItems) -> Iterator[Finding]:
     sealed, said = item_digests(items), rereading.outcomes_sha256
     scores = {canonical_json(score.key): score for score in manifest.sealed.scores or ()}
@@ -183,7 +235,7 @@ def _flat(path: _Path, value: _Value) -> Iterator[tuple[_Path, _Value]]:
 def _not_comparable(manifest: Manifest, rereading: Rereading, facts: RunFacts) -> tuple[_Path, ...]:
     """Return what does not come from the files, or from files that are not at hand."""
     sealed = manifest.sealed
-    skipped: list[_Path] = [("run_id",), ("provenance", "runkit_version")]
+    skipped: list[_Path] = [("run_id",), ("provenance", "runkit_version"), *_OF_SCORES]
     if sealed.provenance.num_log_lines_understood < facts.provenance.num_log_lines_understood:
         skipped.append(("provenance", "num_log_lines_understood"))
     # What could not be kept of the directory: `preserve` says so, and a reader of the copy misses it.
@@ -199,7 +251,6 @@ def _not_comparable(manifest: Manifest, rereading: Rereading, facts: RunFacts) -
     if sealed.scores is None and facts.scores is not None:
         # Sealed by a version that read no numbers of other programs; what this one reads beside is no change.
         skipped += [("configuration",), ("provenance", "sources"), ("models",)]
-        skipped += [(name,) for name in ("scores", "series", "protocol", "notices")]
     if rereading.absent:
         skipped += [(field,) for field in _ON_DUMPS]
         skipped += [("evaluations", one.label) for one in sealed.evaluations if one.dump in rereading.absent]
