@@ -1,4 +1,4 @@
-"""The sealed manifests of the repository's own archive, seen as scores: their texts and seals stay as they are."""
+"""The sealed manifests of this repository seen as scores: their texts and seals stay as they are."""
 
 from __future__ import annotations
 
