@@ -129,6 +129,13 @@ def suggestions(num_seeds: int) -> Iterator[str]:
             yield f"{setting}-{seed} replicates {setting}-1: only the seed differs (seed: 1 -> {seed})"
 
 
+def without_digests(readme: str) -> str:
+    """Return *readme* without digests and sizes: what the functions write says when, and by which process."""
+    return re.sub(
+        "[0-9a-f]{64}", "(digest)", re.sub(r"\([\d.]+ (?:B|KiB), sha256 [0-9a-f]{12}\)", "()", readme)
+    )
+
+
 @pytest.mark.parametrize("num_seeds", [1, 3])
 @pytest.mark.parametrize("name", KINDS)
 def test_any_experiment_goes_through_the_whole_line(
@@ -162,7 +169,7 @@ def test_any_experiment_goes_through_the_whole_line(
 
     printed = sweep / "paper_tables"
     assert (printed / "two.tex").read_text() == snapshot(extension_class=LatexFile, name="table")
-    readme = re.sub("[0-9a-f]{64}", "(digest)", (sweep / "preserved_runs" / "README.md").read_text())
+    readme = without_digests((sweep / "preserved_runs" / "README.md").read_text())
     parts = (
         f"# diff low-1 base-1\n\n{difference[difference.index('scores:') :]}",
         f"# paper_tables/two.md\n\n{(printed / 'two.md').read_text()}",
