@@ -161,7 +161,9 @@ def _scores(first: Manifest, second: Manifest, items: Mapping[str, RunItems]) ->
     for pair in score_pairs(first, second, here, there):
         found = comparison(pair)
         better = is_better(found.difference, pair.first.metric.direction)
-        because = f"; not paired: {pair.not_paired_because}" if pair.not_paired_because else ""
+        method = found.method
+        if pair.not_paired_because:
+            method = f"{method.removesuffix('.')}; not paired: {pair.not_paired_because}."
         yield ScoreContrast(
             name=pair.name,
             first=pair.first.value,
@@ -173,7 +175,7 @@ def _scores(first: Manifest, second: Manifest, items: Mapping[str, RunItems]) ->
             high=found.high,
             p=found.p,
             n=found.n,
-            method=f"{found.method}{because}",
+            method=method,
         )
 
 

@@ -6,7 +6,7 @@ with the run: the mapping is evidence as the files are.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -84,9 +84,13 @@ class Layout(Record):
         Raises:
             RecordInvalid: Not TOML, a misspelled key (with the nearest one), or a bad field.
         """
-        mapping = spec_mapping(text, origin=origin)
+        return cls.of_mapping(spec_mapping(text, origin=origin), origin=origin)
+
+    @classmethod
+    def of_mapping(cls, mapping: dict[str, Any], *, origin: str) -> Self:
+        """Return the layout that *mapping* says; errors as of :meth:`parse_toml`."""
         parts: dict[str, type[Record]] = {"metrics": ScoresFile, "items": ItemsFile}
-        refuse_unknown_keys(mapping, cls, parts, origin=origin)
+        refuse_unknown_keys(mapping, cls, parts, origin=origin, what="layout")
         return cls.from_mapping(mapping, origin=origin)
 
     def to_toml(self) -> str:

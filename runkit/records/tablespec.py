@@ -88,10 +88,17 @@ def spec_mapping(text: str, *, origin: str) -> dict[str, Any]:
 
 
 def refuse_unknown_keys(
-    mapping: Mapping[str, Any], spec: type[Record], parts: Mapping[str, type[Record]], *, origin: str
+    mapping: Mapping[str, Any],
+    spec: type[Record],
+    parts: Mapping[str, type[Record]],
+    *,
+    origin: str,
+    what: str = "table spec",
 ) -> None:
     """Refuse keys that neither *spec* nor, inside its lists, one of *parts* has.
 
+    Args:
+        what: What *mapping* should be, in the words of the error.
     Raises:
         RecordInvalid: Names all of them, each with the nearest key.
     """
@@ -102,7 +109,7 @@ def refuse_unknown_keys(
             if isinstance(entry, dict):
                 found += _unknown_in(entry, record, f"{name}.{index}.")
     if found:
-        raise RecordInvalid(f"{origin} is not a valid table spec: {'; '.join(found)}")
+        raise RecordInvalid(f"{origin} is not a valid {what}: {'; '.join(found)}")
 
 
 def _unknown_in(mapping: Mapping[str, Any], record: type[Record], prefix: str) -> list[str]:

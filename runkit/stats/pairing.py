@@ -60,7 +60,9 @@ def paired(first: Score, second: Score, here: ItemScores | None, there: ItemScor
     name = spelled(first)
     reason = incomparable(first, second)
     if reason is None and (here is None or there is None):
-        reason = "no item scores are kept of " + ("both" if here is None and there is None else "one of them")
+        reason = "no item scores are kept of " + (
+            "either" if here is None and there is None else "one of them"
+        )
     if reason is not None or here is None or there is None:
         return ScorePair(name, first, second, not_paired_because=reason)
     if here.items != there.items:

@@ -149,8 +149,12 @@ def layout_for(workspace: Workspace, run: Path) -> Layout | None:
     if not path.is_file() or (run / LAYOUT_FILE).is_file():
         return None
     document = spec_mapping(path.read_text(encoding="utf-8", errors="replace"), origin=WORKSPACE_FILE)
-    for entry in document.get("layouts", ()):
-        layout = Layout.from_mapping(entry, origin=f"{WORKSPACE_FILE}, [[layouts]]")
+    entries = document.get("layouts", [])
+    origin = f"{WORKSPACE_FILE}, [[layouts]]"
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise RecordInvalid(f"{origin} should be a list of tables, each below a line [[layouts]]")
+    for entry in entries:
+        layout = Layout.of_mapping(entry, origin=origin)
         if layout.matches is not None and not any(True for _path in run.glob(layout.matches)):
             continue
         if layout.matches is not None or (

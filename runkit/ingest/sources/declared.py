@@ -10,7 +10,7 @@ from typing import Any
 
 from runkit.errors import RunUnreadable
 from runkit.ingest.source import FoundFacts
-from runkit.ingest.sources.results_files import add_score, document_in, read_items, read_series
+from runkit.ingest.sources.results_files import add_score, as_float, document_in, read_items, read_series
 from runkit.records.layout import LAYOUT_FILE, ItemsFile, Layout, ScoresFile
 from runkit.records.manifest import Command
 from runkit.records.metrics import is_usual, without_split
@@ -105,12 +105,20 @@ def _read_scores(found: FoundFacts, root: Path, scores: ScoresFile) -> None:
     for key, metric in wanted.items():
         value = values.get(key)
         if key not in values or isinstance(value, bool) or not isinstance(value, int | float):
-            raise RunUnreadable(f"{scores.path} has no number {key!r}; {_nearest(key, values)}")
+            raise RunUnreadable(f"{scores.path} has no number {key!r}; {_nearest(key, _numbers_in(values))}")
         higher = None if scores.direction is None else scores.direction == "higher"
         add_score(
-            found, metric, float(value), path=scores.path, task=scores.task, split=scores.split,
+            found, metric, as_float(value), path=scores.path, task=scores.task, split=scores.split,
             higher_is_better=higher, unit=scores.unit,
         )  # fmt: skip
+
+
+def _numbers_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def _last(key: str) -> str:
@@ -121,7 +129,7 @@ def _nearest(key: str, values: Mapping[str, Any]) -> str:
     nearest = difflib.get_close_matches(key, list(values), n=1, cutoff=0.5)
     if nearest:
         return f"did you mean {nearest[0]!r}"
-    return f"it has {', '.join(sorted(values)[:10]) or 'no key'}"
+    return f"it has {', '.join(sorted(values)[:10]) or 'none'}"
 
 
 def _read_items(found: FoundFacts, root: Path, items: ItemsFile) -> None:

@@ -38,6 +38,7 @@ _VERDICT_COLUMNS = ("correct", "is_correct")
 _CLUSTER_COLUMNS = ("cluster", "group", "passage_id", "document_id")
 _STEP_COLUMNS = ("step", "global_step", "iteration", "iter", "epoch")
 
+_MOST_STEPS = 10**18
 _MOST_BYTES = 64 << 20
 _MOST_ITEM_BYTES = 1 << 30
 _WAY_OUT = "say how in runkit.toml, or with --metrics or --items of preserve"
@@ -187,11 +188,21 @@ def _numbers(document: Mapping[str, Any], prefix: tuple[str, ...]) -> Iterator[t
             if len(keys) < 8:
                 yield from _numbers(value, keys)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield keys, float(value)
+            yield keys, as_float(value)
+
+
+def as_float(value: int | float) -> float:
+    """Return *value*, infinite where a number of JSON has too many digits to be finite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def rows_in(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     """Yield the rows of a CSV, JSON Lines or Parquet file with their lines; None for one that is torn.
+
+    Cells of CSV are texts as they stand there: an id of ``007`` is not one of ``7``.
 
     Raises:
         ValueError: The file is none of these.
@@ -208,10 +219,7 @@ def rows_in(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
             try:
                 for row in reader:
                     whole = None not in row and None not in row.values()
-                    yield (
-                        reader.line_num,
-                        {key: _cell(value) for key, value in row.items()} if whole else None,
-                    )
+                    yield reader.line_num, dict(row) if whole else None
             except csv.Error as error:
                 raise ValueError(f"not CSV: {error}") from error
             return
@@ -240,8 +248,10 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
         raise ValueError(f"not Parquet: {error}") from error
 
 
-def _cell(text: str) -> Any:
-    """Return the number that a cell of a CSV file spells, or its text."""
+def _cell(path: Path, text: Any) -> Any:
+    """Return the number that a cell of the CSV file at *path* spells; of other files what stands there."""
+    if path.suffix not in (".csv", ".tsv") or not isinstance(text, str):
+        return text
     for kind in (int, float):
         try:
             return kind(text)
@@ -268,12 +278,13 @@ def read_series(
             num_torn += 1
             continue
         step_column = step_column or next((one for one in _STEP_COLUMNS if one in row), None)
-        at = row.get(step_column) if step_column else number
-        if not isinstance(at, int | float) or isinstance(at, bool) or not math.isfinite(at) or at < 0:
+        at = _cell(path, row.get(step_column)) if step_column else number
+        if not isinstance(at, int | float) or isinstance(at, bool) or not 0 <= at < _MOST_STEPS:
             continue
-        for key, value in row.items():
+        for key, text in row.items():
+            value = _cell(path, text)
             if key not in _STEP_COLUMNS and isinstance(value, int | float) and not isinstance(value, bool):
-                by_column.setdefault(key, {})[int(at)] = float(value) if math.isfinite(value) else None
+                by_column.setdefault(key, {})[int(at)] = _number(value)
     if num_torn:
         found.say("unreadable", f"{name}: {num_torn} rows are torn", path=name)
     if not by_column:
@@ -349,7 +360,12 @@ def read_items(
     if item is None:
         found.say("not_read", f"{name} has no column of item ids ({_few(rows[0])}); {_WAY_OUT}", path=name)
         return
-    ids = tuple(str(row.get(item)) for row in rows)
+    num_nameless = sum(row.get(item) in (None, "") for row in rows)
+    if num_nameless:
+        message = f"{name} has {num_nameless:,} rows without an item id in {item}; no item was taken"
+        found.say("conflict", message, path=name)
+        return
+    ids = tuple(str(row[item]) for row in rows)
     if len(set(ids)) != len(ids):
         twice = next(one for one, count in Counter(ids).items() if count > 1)
         message = (
@@ -371,12 +387,13 @@ def read_items(
     if not values:
         found.say("not_read", f"{name} has no column of scores ({_few(rows[0])}); {_WAY_OUT}", path=name)
     for column, spoken in values.items():
-        numbers = [_number(row.get(column)) for row in rows]
+        given = [_cell(path, row.get(column)) for row in rows]
+        numbers = [_number(value) for value in given]
         finite = [value for value in numbers if value is not None]
         is_binary = bool(finite) and set(finite) <= {0.0, 1.0}
         means = metric_named(spoken, "binary" if is_binary else "real", higher_is_better, values=finite)
         items = ItemScores(means, ids, tuple(numbers), task=task, split=split, **columns_of)
-        missing = _missing(row.get(column) for row in rows)
+        missing = _missing(given)
         if missing:
             listed = ", ".join(f"{count} {what}" for what, count in missing.items())
             found.say("not_finite", f"{name}: {column} of {listed} is no finite number", path=name)
@@ -408,7 +425,8 @@ def _number(value: Any) -> float | None:
         return {"true": 1.0, "false": 0.0, "correct": 1.0, "wrong": 0.0}.get(value.strip().lower())
     if not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    number = as_float(value)
+    return number if math.isfinite(number) else None
 
 
 def _missing(values: Iterable[Any]) -> dict[str, str]:
