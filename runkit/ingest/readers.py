@@ -70,7 +70,9 @@ def reader_for(root: Path, *, directory_name: str, name: str | None = None) -> R
         raise UsageError(f"more than one reader knows {directory_name} ({names}); choose with --reader")
     if not willing:
         broken = "".join(f"; {trouble}" for trouble in known.broken)
-        raise RunUnreadable(f"no reader knows {directory_name}: {_way_out(root)}{broken}")
+        others = [one for one in known.readers if one.name not in BUILT_IN]
+        told = "".join(f"; {one.name} looks for {one.looks_for}" for one in others)
+        raise RunUnreadable(f"no reader knows {directory_name}: {_way_out(root)}{told}{broken}")
     return willing[0]
 
 

@@ -176,7 +176,9 @@ def _difference(source: DifferenceSource) -> tuple[str, ...]:
     if source.interval_low is not None and source.interval_high is not None:
         interval = f"interval [{source.interval_low:.6g}, {source.interval_high:.6g}]"
     p = "no test" if source.p is None else f"p {source.p:.6g}"
-    adjusted = "" if source.p_holm is None else f", Holm {source.p_holm:.6g} over {len(source.family)} rows"
+    adjusted = (
+        "" if source.p_holm is None else f", Holm {source.p_holm:.6g}; family: {', '.join(source.family)}"
+    )
     return (
         f"{source.measure}, row minus control: {source.difference:.6g}, {interval}, {p}{adjusted}",
         source.method,

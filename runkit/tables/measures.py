@@ -408,7 +408,9 @@ def _notes(
         sentences += [f"Δ of {name} against {spec.control}: {method}" for method in methods]
         family = next((one.family for one in compared if one is not None and one.family), ())
         if family:
-            sentences.append(f"p of {name} is Holm-adjusted over {len(family)} rows.")
+            sentences.append(
+                f"p of {name} is Holm-adjusted over {len(family)} row{'s' if len(family) > 1 else ''}."
+            )
     if any(len(row.run_ids) > 1 for row in spec.rows):
         counts = sorted({len(row.run_ids) for row in spec.rows})
         sentences.append(f"Mean ± standard deviation over {' or '.join(map(str, counts))} runs a row.")

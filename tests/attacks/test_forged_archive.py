@@ -28,7 +28,6 @@ from runkit.records.rereading import Rereading
 from runkit.workflows.preserve import PreserveRequest, preserve
 from runkit.workflows.run import RunRequest
 from runkit.workflows.run import run as run_command
-from tests.ingest.test_lm_eval import harness_run as harness_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TABLE = """format = 1
@@ -106,8 +105,7 @@ def forge(workspace: Workspace, run_id: str, *, label: str, system: str, more: i
         "evaluations": evaluations,
         "outcomes": sealed.outcomes.model_copy(update={"sha256": digest, "num_rows": num_rows}),
     }
-    if sealed.provenance.reader != "lm-eval":
-        changes["metrics"] = derived_metrics(evaluations, had_samples=True)
+    changes["metrics"] = derived_metrics(evaluations, had_samples=True)
     return resealed(workspace, run_id, **changes)
 
 
@@ -249,17 +247,6 @@ def test_a_secret_that_an_older_version_sealed_is_noted_and_not_shown(pocket: Wo
     (found,) = fact_findings(older, Rereading(facts), facts)
     assert (found.severity, found.place) == ("info", "sealed.configuration.logged.hub.token")
     assert "hf_x" not in found.message
-
-
-def test_a_forged_harness_call_is_found(workspace: Workspace, harness_run: Path) -> None:
-    preserve(workspace, PreserveRequest(harness_run, run_id="harness"))
-    assert contradictions(workspace) == []
-    forge(workspace, "harness", label="gsm8k/strict-match", system="model", more=2, in_log=True)
-    found = {place: message for _, place, message in contradictions(workspace)}
-    message = found["sealed.evaluations.gsm8k/strict-match.systems.model.correct"]
-    assert ".correct is 4, org__Tiny-1B/samples_gsm8k_" in message
-    assert " gives 2; " in message
-    assert "sealed.outcomes.gsm8k/strict-match" in found
 
 
 def test_a_forged_command_run_is_found(workspace: Workspace) -> None:

@@ -275,7 +275,13 @@ def test_credentials_in_a_configuration_reach_no_manifest_and_are_told_of_in_the
     for secret in secrets:
         assert secret not in written
     effective = manifest.sealed.configuration.effective
-    assert f"token={DROPPED},base_url=https://user:{DROPPED}@host.example/v1,api_key={DROPPED}" in written
+    arguments = json.loads(str(effective["model_args"]))
+    assert arguments == {
+        "api_key": DROPPED,
+        "base_url": f"https://user:{DROPPED}@host.example/v1",
+        "pretrained": "org/gated-model",
+        "token": DROPPED,
+    }
     assert canonical_digest(dict(effective)) == manifest.sealed.configuration.effective_digest
     found = [one for one in validate(workspace).findings if one.rule == "RK111"]
     place = "results_2025-03-01T10-00-00.000001.json"

@@ -88,7 +88,7 @@ def test_what_cannot_be_done_is_one_line(workspace: Workspace, tmp_path: Path) -
 
 
 def test_schema_prints_a_schema(workspace: Workspace) -> None:
-    assert json.loads(runkit(workspace, "schema").stdout)["$id"] == "urn:runkit:manifest:1"
+    assert json.loads(runkit(workspace, "schema").stdout)["$id"] == "urn:runkit:manifest:2"
     assert json.loads(runkit(workspace, "schema", "notes").stdout)["$id"] == "urn:runkit:notes:1"
 
 

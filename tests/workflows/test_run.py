@@ -107,7 +107,7 @@ def test_a_captured_run_is_preserved_with_its_code_as_configuration(workspace: W
     manifest = preserve(workspace, PreserveRequest(workspace.runs / "mine"))
     assert manifest.sealed.provenance.reader == "command"
     assert set(manifest.sealed.configuration.effective) == {"command"}
-    assert {one.rule for one in validate(workspace).findings} <= {"RK410", "RK305"}
+    assert {one.rule for one in validate(workspace).findings} <= {"RK410", "RK210"}
 
 
 # Its ranks live until the wrapper has looked at all processes once since they began.
