@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from runkit.errors import RunUnreadable
 from runkit.ingest.source import FoundFacts, Source, read_with
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "write-a-source.md"
@@ -55,6 +56,22 @@ def test_the_example_of_a_source_tells_what_it_does_not_take(source: Source, tmp
         ("unreadable", 3, "'squad f1 q1 1.0' is no new item"),
         ("unreadable", 4, "'squad f1' is no new item"),
     ]
+
+
+def test_a_value_that_is_not_finite_is_counted_and_in_no_mean(source: Source, tmp_path: Path) -> None:
+    found = found_in(source, tmp_path, "# seed=3\nsquad f1 q1 0.5\nsquad f1 q2 nan\nsquad f1 q3 1.0\n")
+    [score] = found.scores
+    assert (score.value, score.n, dict(score.missing_values)) == (0.75, 2, {"nan": "1"})
+    assert [one.message for one in found.notices] == ["scores.log: f1 of 1 nan is no finite number"]
+
+
+def test_a_source_that_stumbles_is_named_in_one_line(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(RunUnreadable) as caught:
+        found_in(source, tmp_path, "# seed=3\nsquad f1 q1 high\n")
+    assert str(caught.value) == (
+        "the source scores-log cannot read scores.log, one line an item: could not convert string to float: "
+        "'high'"
+    )
 
 
 def test_a_folder_without_the_file_is_no_run_of_the_example(source: Source, tmp_path: Path) -> None:
