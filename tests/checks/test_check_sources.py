@@ -1,4 +1,4 @@
-"""Sabotage of a run of another program: each thing that is wrong with its numbers is found, and nothing else."""
+"""Sabotage of a run of any program: each thing that is wrong with its numbers is found, and nothing else."""
 
 from __future__ import annotations
 
