@@ -1,4 +1,4 @@
-"""One number of a run by its name: parts may be left out while the rest names one, else candidates are listed."""
+"""One number of a run by its name: parts may be left out while the rest names one, else all are listed."""
 
 from __future__ import annotations
 
@@ -114,12 +114,10 @@ def test_what_names_several_or_none_lists_the_candidates(
 def test_a_misspelled_measure_names_the_nearest() -> None:
     with pytest.raises(UnknownName) as caught:
         select(SYSTEMS, "sqad/f1")
-    assert str(caught.value) == "there is no measure of r 'sqad/f1'; did you mean 'squad/f1'?"
+    assert str(caught.value) == "there is no measure of r 'sqad/f1'; did you mean 'squad/f1'"
 
 
-@pytest.mark.parametrize(
-    "text", ["", "@final", "f1@", "f1@first", "f1{", "f1{a}", "f1@-1", "f1@1.5", "{a=b}"]
-)
+@pytest.mark.parametrize("text", ["", "@final", "f1@", "f1@@1", "f1{", "f1{a}", "f1@-1", "f1@1.5", "{a=b}"])
 def test_another_form_is_refused_with_the_right_one(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         Selector.parse(text)
@@ -135,6 +133,30 @@ def test_a_run_is_judged_by_what_it_says_or_by_its_only_final_score() -> None:
     assert primary(run(*two, primary="bleu")) == two[1]
     assert primary(run(two[0], score("f1", 0.05, weights=at(3)))) == two[0]
     assert primary(run(*two, primary="rouge")) is None
+
+
+PASS = run(
+    score("pass@1", 0.3, task="humaneval"),
+    score("pass@10", 0.6, task="humaneval"),
+    score("pass@1", 0.1, task="humaneval", weights=at(5)),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("pass@1", 0.3), ("humaneval/pass@1", 0.3), ("humaneval/pass@10@final", 0.6), ("pass@1@5", 0.1),
+    ],
+)  # fmt: skip
+def test_a_metric_may_have_an_at_of_its_own(text: str, value: float) -> None:
+    assert select(PASS, text).score.value == value
+    for one in PASS.scores or ():
+        assert select(PASS, spelled(one)).score == one
+
+
+def test_without_such_a_metric_the_part_behind_the_at_is_a_step() -> None:
+    facts = run(score("pass", 0.9, weights=at(1)), score("pass", 0.8))
+    assert select(facts, "pass@1").score.value == 0.9
 
 
 def test_names_with_signs_of_the_form_are_found_by_their_full_names() -> None:
