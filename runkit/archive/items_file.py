@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from runkit.archive.opening import OUTCOMES_LIMIT_BYTES, read_regular
 from runkit.errors import RecordInvalid, RunUnreadable
 from runkit.records.items import ItemScores, RunItems
-from runkit.records.measurement import Metric, Weights
+from runkit.records.manifest import Outcome
+from runkit.records.measurement import Metric, ScoreKey, Weights
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,14 +89,15 @@ def items_from_parquet(path: Path, *, num_rows: int | None) -> RunItems:
 
     try:
         content = pa.BufferReader(read_regular(path, limit=OUTCOMES_LIMIT_BYTES))
+        _check_extent(path, pq.read_metadata(content), num_rows)
+        content.seek(0)
         with pq.ParquetFile(content, read_dictionary=_OF_SCORE) as file:
-            _check_extent(path, file.metadata, num_rows)
             table = file.read()
-        return {items.key: items for items in _regrouped(path, table)}
+        return _by_key(path, _regrouped(path, table))
     except OSError as error:
         reason = error.strerror or str(error).partition("\n")[0]
         raise RunUnreadable(f"{path} is not a readable Parquet file: {reason}") from error
-    except (pa.ArrowException, UnicodeDecodeError, ValueError, RecordInvalid) as error:
+    except (pa.ArrowException, UnicodeDecodeError, ValueError, RecursionError, RecordInvalid) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunUnreadable(f"{path} is not a readable file of item scores: {reason}") from error
 
@@ -103,6 +106,11 @@ def _check_extent(path: Path, metadata: Any, num_rows: int | None) -> None:
     names = tuple(metadata.schema.column(index).name for index in range(metadata.num_columns))
     if names != COLUMNS:
         raise RunUnreadable(f"{path} has columns {list(names[:20])}, expected {list(COLUMNS)}")
+    for index, name in enumerate(names):
+        column = metadata.schema.column(index)
+        expected = ("DOUBLE", "NONE") if name == "value" else ("BYTE_ARRAY", "STRING")
+        if (column.physical_type, column.logical_type.type) != expected or column.max_repetition_level:
+            raise RunUnreadable(f"{path} has a column {name} of {column.physical_type}, no file of ours has")
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     found = sum(group.num_rows for group in groups)
     num_bytes = sum(group.total_byte_size for group in groups)
@@ -114,6 +122,14 @@ def _check_extent(path: Path, metadata: Any, num_rows: int | None) -> None:
             f"{path} has {found:,} rows and {num_bytes:,} bytes when uncompressed; at most {_MOST_ROWS:,} "
             f"and {_MOST_UNCOMPRESSED_BYTES:,} are read"
         )
+
+
+def _by_key(path: Path, found: Iterable[ItemScores]) -> RunItems:
+    by_key: dict[ScoreKey, ItemScores] = {}
+    for items in found:
+        if by_key.setdefault(items.key, items) is not items:
+            raise RunUnreadable(f"{path} has item scores of {'/'.join(items.key[:4])} in two places")
+    return by_key
 
 
 def _regrouped(path: Path, table: pa.Table) -> Iterable[ItemScores]:
@@ -138,18 +154,30 @@ def _one(path: Path, rows: pa.Table) -> ItemScores:
     if columns["item"].null_count or None in (system, task, metric, weights, conditions):
         raise RunUnreadable(f"{path} lacks texts that every row has")
 
+    items, values = columns["item"].to_pylist(), columns["value"].to_pylist()
+    outcomes = set(columns["outcome"].unique().to_pylist())
+    said = json.loads(conditions)
+    if len(set(items)) != len(items):
+        raise RunUnreadable(f"{path} has an item twice in the scores of {task}")
+    if not all(value is None or math.isfinite(value) for value in values):
+        raise RunUnreadable(f"{path} has a value that is not finite in the scores of {task}")
+    if not outcomes <= {None, *get_args(Outcome)}:
+        raise RunUnreadable(f"{path} has an outcome that is none of {', '.join(get_args(Outcome))}")
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise RunUnreadable(f"{path} has conditions that are not texts in the scores of {task}")
+
     def texts(name: str) -> Any:
         return None if columns[name].null_count == len(rows) else tuple(columns[name].to_pylist())
 
     return ItemScores(
         metric=Metric.parse(metric, origin=str(path)),
-        items=tuple(columns["item"].to_pylist()),
-        values=tuple(columns["value"].to_pylist()),
+        items=tuple(items),
+        values=tuple(values),
         system=system,
         task=task,
         split=split,
         weights=Weights.parse(weights, origin=str(path)),
-        conditions=json.loads(conditions),
+        conditions=said,
         outcomes=texts("outcome"),
         answers=texts("answer"),
         golds=texts("gold"),

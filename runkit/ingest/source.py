@@ -19,11 +19,14 @@ each source says what it found, and :mod:`runkit.ingest.combine` merges that. Wr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
+from runkit.errors import RunUnreadable
 from runkit.records.items import ItemScores, score_of_items
 from runkit.records.manifest import (
     Command,
@@ -81,15 +84,38 @@ class FoundFacts:
     def score(
         self, metric: Metric, value: float, *, path: str, line: int | None = None, **named: Any
     ) -> None:
-        """Take a number that stands in *path*; *named* are further fields of :class:`Score`."""
+        """Take a number that stands in *path*; *named* are further fields of :class:`Score`.
+
+        One that is not finite is a score without a value.
+        """
         self.files.add(path)
+        is_finite = isfinite(value)
         self.scores.append(
-            Score(metric=metric, value=value, evidence="logged", path=path, line=line, **named)
+            Score(
+                metric=metric,
+                value=value if is_finite else None,
+                evidence="logged" if is_finite else None,
+                missing_because=None if is_finite else f"{path} says {value}",
+                path=path,
+                line=line,
+                **named,
+            )
         )
 
     def measured(self, items: ItemScores, *, path: str, **named: Any) -> None:
-        """Take *items*, which stand in *path*, and their mean; *named* as in :func:`score_of_items`."""
+        """Take *items*, which stand in *path*, and their mean; *named* as in :func:`score_of_items`.
+
+        Values that are not finite are counted, and in no mean.
+        """
         self.files.add(path)
+        missing = Counter(str(value) for value in items.values if value is not None and not isfinite(value))
+        if missing:
+            finite = (value if value is None or isfinite(value) else None for value in items.values)
+            items = replace(items, values=tuple(finite))
+            named.setdefault("missing_values", {what: str(count) for what, count in missing.items()})
+            listed = ", ".join(f"{count} {what}" for what, count in missing.items())
+            message = f"{path}: {items.metric.name} of {listed} is no finite number"
+            self.say("not_finite", message, path=path)
         self.items.append(items)
         self.scores.append(score_of_items(items, evidence="per_sample", path=path, **named))
 
@@ -121,5 +147,17 @@ class Source(Protocol):
 
 
 def read_with(sources: Sequence[Source], root: Path) -> list[FoundFacts]:
-    """Return what each of *sources* that knows something in *root* found, in their order."""
-    return [source.read(root) for source in sources if source.recognises(root)]
+    """Return what each of *sources* that knows something in *root* found, in their order.
+
+    Raises:
+        RunUnreadable: One of them cannot read its files.
+    """
+    return [_read(source, root) for source in sources if source.recognises(root)]
+
+
+def _read(source: Source, root: Path) -> FoundFacts:
+    try:
+        return source.read(root)
+    except (OSError, ValueError, LookupError) as error:  # a source of another package may be careless
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RunUnreadable(f"the source {source.name} cannot read {source.looks_for}: {reason}") from error

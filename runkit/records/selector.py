@@ -1,8 +1,8 @@
 """How a person names one number of a run.
 
 The form is ``[system:][task/]metric[{condition=value}][@final|best|last|max|STEP]``. Parts may be left out
-while the rest names one score of the run. ``max`` is the best value over the steps, in the direction of the
-metric.
+while the rest names one score of the run. A metric may have an ``@`` of its own, as ``pass@1``. ``max`` is
+the best value over the steps, in the direction of the metric.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from runkit.records.manifest import RunFacts
 from runkit.records.measurement import Score
 
 _FORM = re.compile(
-    r"^(?P<rest>[^{}@]+)(?:\{(?P<conditions>[^{}]*)\})?(?:@(?P<at>final|best|last|max|\d{1,18}))?$"
+    r"^(?P<rest>[^{}@]+(?:@\w+)*?)(?:\{(?P<conditions>[^{}]*)\})?(?:@(?P<at>final|best|last|max|\d{1,18}))?$"
 )
 _SHOWN = 8
 
@@ -47,6 +47,11 @@ class Selector:
             )
         conditions = {key.strip(): value.strip() for key, equals, value in pairs if equals}
         return cls(text, match["rest"].strip(), conditions, match["at"])
+
+    @property
+    def whole(self) -> Selector:
+        """The same words with no step split off: ``pass@1`` is a metric, where a run has one of that name."""
+        return Selector(self.text, f"{self.rest}@{self.at}", self.conditions, None)
 
     def fits(self, score: Score) -> bool:
         """Return whether *score* is one that the words name, whatever its weights."""
@@ -82,6 +87,8 @@ def select(facts: RunFacts, text: str | None) -> Selected:
         finals = [score for score in scores if score.weights.is_final]
         return Selected(_only(facts, "the measure", finals or list(scores)))
     selector = Selector.parse(text)
+    if selector.at is not None and any(map(selector.whole.fits, scores)):
+        selector = selector.whole
     fitting = [score for score in scores if selector.fits(score)]
     if not fitting:
         names = sorted({_named(score) for score in scores})
