@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ from runkit.records.items import ItemScores
 from runkit.records.layout import LAYOUT_FILE, Layout
 from runkit.records.measurement import TASK, Score, Series
 from runkit.records.metrics import is_usual, metric_named, without_split
+from runkit.records.settings import flattened
 
 _CONFIGS = ("config", "params", "hparams", "hyperparameters", "args", "arguments", "settings")
 _CONFIG_ENDINGS = (".yaml", ".yml", ".json", ".toml")
@@ -38,9 +40,12 @@ _VERDICT_COLUMNS = ("correct", "is_correct")
 _CLUSTER_COLUMNS = ("cluster", "group", "passage_id", "document_id")
 _STEP_COLUMNS = ("step", "global_step", "iteration", "iter", "epoch")
 
-_MOST_STEPS = 10**18
 _MOST_BYTES = 64 << 20
 _MOST_ITEM_BYTES = 1 << 30
+_MOST_VALUES = 100_000
+"""Of a configuration; a few lines of YAML with aliases can stand for more than any memory holds."""
+_MOST_DEPTH = 64
+_SPELLED = re.compile(r"\s*[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|nan|inf(?:inity)?)\s*", re.I | re.A)
 _WAY_OUT = "say how in runkit.toml, or with --metrics or --items of preserve"
 
 
@@ -62,7 +67,9 @@ class _ResultsFiles:
                 continue
             try:
                 _read_one(found, path)
-            except (OSError, ValueError, RecursionError, KeyError) as error:
+            except RecursionError:
+                found.say("unreadable", f"{path.name} cannot be read: nested too deeply", path=path.name)
+            except (OSError, ValueError, KeyError) as error:
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
                 found.say("unreadable", f"{path.name} cannot be read: {reason}", path=path.name)
         return found
@@ -107,45 +114,94 @@ def _read_one(found: FoundFacts, path: Path) -> None:
     else:
         document = document_in(path)
         if isinstance(document, Mapping) and document:
+            _say_contradictions(found, document, name)
             found.params(document, path=name)
         else:
             found.say("not_read", f"{name} holds no settings", path=name)
+
+
+def _say_contradictions(found: FoundFacts, document: Mapping[str, Any], name: str) -> None:
+    """Say which settings another configuration of the run gives otherwise; the later file counts."""
+    before = found.parameters
+    differ = [key for key, value in flattened(document).items() if key in before and before[key] != value]
+    if differ:
+        message = (
+            f"{name} gives {len(differ)} settings otherwise than another file ({_few(differ)}) and counts"
+        )
+        found.say("conflict", message, path=name)
 
 
 def document_in(path: Path) -> Any:
     """Return what the YAML, JSON or TOML file at *path* says, without running anything.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is none, or stands for more values than a configuration has.
         OSError: It cannot be read.
     """
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".toml":
-        return tomllib.loads(text)
+        return _bounded(tomllib.loads(text))
     if path.suffix == ".json":
-        return json.loads(text)
+        return _bounded(json.loads(text, object_pairs_hook=_once_each))
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        return _bounded(yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise ValueError(f"not plain YAML: {error}") from error
 
 
+def _bounded(document: Any) -> Any:
+    """Return *document* with sets as sorted lists, whose order no process changes.
+
+    Raises:
+        ValueError: Written out it has too many values, or is too deep.
+    """
+    num_values = 0
+
+    def copied(value: Any, depth: int) -> Any:
+        nonlocal num_values
+        num_values += 1
+        if num_values > _MOST_VALUES:
+            raise ValueError(f"it stands for more than {_MOST_VALUES:,} values")
+        if depth > _MOST_DEPTH:
+            raise ValueError(f"nested more than {_MOST_DEPTH} deep")
+        if isinstance(value, dict):
+            return {key: copied(one, depth + 1) for key, one in value.items()}
+        if isinstance(value, set | frozenset):
+            value = sorted(value, key=str)
+        if isinstance(value, list | tuple):
+            return [copied(one, depth + 1) for one in value]
+        return value
+
+    return copied(document, 0)
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    twice = next((key for key, count in Counter(key for key, _ in pairs).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"the key {_short(twice)} stands twice in one object")
+    return dict(pairs)
+
+
 def _read_results(found: FoundFacts, path: Path) -> None:
-    document = json.loads(path.read_text(encoding="utf-8-sig"))
+    document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once_each)
     name = path.name
     numbers = list(_numbers(document, ())) if isinstance(document, Mapping) else []
     not_taken = []
     for keys, value in numbers:
         metric, split = without_split(keys[-1])
-        if not is_usual(metric) or len(keys) > 3:
+        if value is None or not is_usual(metric) or len(keys) > 3:
             not_taken.append(".".join(keys))
             continue
         task = "/".join(keys[:-1]) or TASK
         add_score(found, metric, value, path=name, task=task, split=split)
     if numbers and len(not_taken) == len(numbers):
         message = f"{name} holds {len(numbers)} numbers and none was read ({_few(not_taken)}); {_WAY_OUT}"
+        found.say("not_read", message, path=name)
+    elif not_taken:
+        count = f"{len(not_taken)} of {len(numbers)} numbers were not read"
+        message = f"{name}: {count} ({_few(not_taken)}); {_WAY_OUT}"
         found.say("not_read", message, path=name)
     elif not numbers:
         found.say("not_read", f"{name} holds no number that can be told; {_WAY_OUT}", path=name)
@@ -164,6 +220,7 @@ def add_score(
     unit: str | None = None,
 ) -> None:
     """Take one number of a file; one that is not finite is a score without a value."""
+    value = as_float(value)
     is_finite = math.isfinite(value)
     known = metric_named(metric, "scalar", higher_is_better, unit, values=[value] if is_finite else ())
     found.files.add(path)
@@ -172,7 +229,7 @@ def add_score(
             metric=known,
             task=task,
             split=split,
-            value=float(value) if is_finite else None,
+            value=value if is_finite else None,
             evidence="logged" if is_finite else None,
             missing_because=None if is_finite else f"{path} says {value}",
             path=path,
@@ -181,7 +238,10 @@ def add_score(
     )
 
 
-def _numbers(document: Mapping[str, Any], prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
+def _numbers(
+    document: Mapping[str, Any], prefix: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], float | None]]:
+    """Yield the numbers below *document* with their keys; None for a usual metric that is no number."""
     for key, value in document.items():
         keys = (*prefix, str(key))
         if isinstance(value, Mapping):
@@ -189,21 +249,23 @@ def _numbers(document: Mapping[str, Any], prefix: tuple[str, ...]) -> Iterator[t
                 yield from _numbers(value, keys)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield keys, as_float(value)
+        elif value is not None and is_usual(without_split(keys[-1])[0]):
+            yield keys, float(value) if isinstance(value, str) and _SPELLED.fullmatch(value) else None
 
 
-def as_float(value: int | float) -> float:
-    """Return *value*, infinite where a number of JSON has too many digits to be finite."""
+def as_float(value: float) -> float:
+    """Return *value*, where an integer too large for a float is infinite."""
     try:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
 
 
-def rows_in(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+def rows_in(path: Path, *, as_text: bool = False) -> Iterator[tuple[int, dict[str, Any] | None]]:
     """Yield the rows of a CSV, JSON Lines or Parquet file with their lines; None for one that is torn.
 
-    Cells of CSV are texts as they stand there: an id of ``007`` is not one of ``7``.
-
+    Args:
+        as_text: Leave the cells of CSV as they are spelled: the answer 05 is not 5, nor the item 007 item 7.
     Raises:
         ValueError: The file is none of these.
         OSError: It cannot be read.
@@ -216,10 +278,19 @@ def rows_in(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     ) as lines:
         if path.suffix in (".csv", ".tsv"):
             reader = csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
+            columns = Counter(reader.fieldnames or ())
+            twice = next((key for key, count in columns.items() if count > 1), None)
+            if twice is not None:
+                raise ValueError(f"the column {_short(twice)} stands twice")
             try:
                 for row in reader:
                     whole = None not in row and None not in row.values()
-                    yield reader.line_num, dict(row) if whole else None
+                    yield (
+                        reader.line_num,
+                        {key: value if as_text else _cell(value) for key, value in row.items()}
+                        if whole
+                        else None,
+                    )
             except csv.Error as error:
                 raise ValueError(f"not CSV: {error}") from error
             return
@@ -248,16 +319,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
         raise ValueError(f"not Parquet: {error}") from error
 
 
-def _cell(path: Path, text: Any) -> Any:
-    """Return the number that a cell of the CSV file at *path* spells; of other files what stands there."""
-    if path.suffix not in (".csv", ".tsv") or not isinstance(text, str):
-        return text
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _cell(text: str) -> Any:
+    """Return the number that a cell of a CSV file spells, or its text."""
+    return float(text) if _SPELLED.fullmatch(text) else text
 
 
 def read_series(
@@ -272,21 +336,27 @@ def read_series(
     """
     asked = columns
     by_column: dict[str, dict[int, float | None]] = {}
-    num_torn, step_column = 0, None
+    num_torn, num_again, step_column = 0, 0, None
     for number, row in rows_in(path):
         if row is None:
             num_torn += 1
             continue
         step_column = step_column or next((one for one in _STEP_COLUMNS if one in row), None)
-        at = _cell(path, row.get(step_column)) if step_column else number
-        if not isinstance(at, int | float) or isinstance(at, bool) or not 0 <= at < _MOST_STEPS:
+        at = row.get(step_column) if step_column else number
+        if not isinstance(at, int | float) or isinstance(at, bool) or not 0 <= at < 1 << 53:
+            num_torn += 1
             continue
-        for key, text in row.items():
-            value = _cell(path, text)
+        for key, value in row.items():
             if key not in _STEP_COLUMNS and isinstance(value, int | float) and not isinstance(value, bool):
-                by_column.setdefault(key, {})[int(at)] = _number(value)
+                values = by_column.setdefault(key, {})
+                number_at = _number(value)
+                num_again += int(at) in values and values[int(at)] != number_at
+                values[int(at)] = number_at
     if num_torn:
-        found.say("unreadable", f"{name}: {num_torn} rows are torn", path=name)
+        found.say("unreadable", f"{name}: {num_torn} rows are torn or have no step", path=name)
+    if num_again:
+        message = f"{name} gives {num_again} values again at a whole step that has one; the later one counts"
+        found.say("conflict", message, path=name)
     if not by_column:
         found.say("not_read", f"{name} holds no number; {_WAY_OUT}", path=name)
     for column in asked or ():
@@ -333,7 +403,7 @@ def read_items(
             is not said is told by the usual names.
     """
     rows, num_torn = [], 0
-    for _line, row in rows_in(path):
+    for _line, row in rows_in(path, as_text=True):
         if row is None:
             num_torn += 1
         else:
@@ -377,6 +447,10 @@ def read_items(
     columns_of: dict[str, Any] = {
         "clusters": _texts(rows, cluster), "answers": _texts(rows, answer), "golds": _texts(rows, gold),
     }  # fmt: skip
+    if not values and answer is not None and gold is not None and _are_real(columns_of["golds"]):
+        message = f"{name}: {gold} holds real numbers, for which equal answers are no score; {_WAY_OUT}"
+        found.say("not_read", message, path=name)
+        return
     if not values and answer is not None and gold is not None:
         pairs = zip(columns_of["answers"], columns_of["golds"], strict=True)
         right = tuple(float(one == other) for one, other in pairs)
@@ -387,13 +461,12 @@ def read_items(
     if not values:
         found.say("not_read", f"{name} has no column of scores ({_few(rows[0])}); {_WAY_OUT}", path=name)
     for column, spoken in values.items():
-        given = [_cell(path, row.get(column)) for row in rows]
-        numbers = [_number(value) for value in given]
+        numbers = [_number(row.get(column)) for row in rows]
         finite = [value for value in numbers if value is not None]
         is_binary = bool(finite) and set(finite) <= {0.0, 1.0}
         means = metric_named(spoken, "binary" if is_binary else "real", higher_is_better, values=finite)
         items = ItemScores(means, ids, tuple(numbers), task=task, split=split, **columns_of)
-        missing = _missing(given)
+        missing = _missing(row.get(column) for row in rows)
         if missing:
             listed = ", ".join(f"{count} {what}" for what, count in missing.items())
             found.say("not_finite", f"{name}: {column} of {listed} is no finite number", path=name)
@@ -422,11 +495,21 @@ def _texts(rows: list[dict[str, Any]], column: str | None) -> tuple[str | None, 
 
 def _number(value: Any) -> float | None:
     if isinstance(value, str):
-        return {"true": 1.0, "false": 0.0, "correct": 1.0, "wrong": 0.0}.get(value.strip().lower())
+        if not _SPELLED.fullmatch(value):
+            return {"true": 1.0, "false": 0.0, "correct": 1.0, "wrong": 0.0}.get(value.strip().lower())
+        value = float(value)
     if not isinstance(value, int | float):
         return None
     number = as_float(value)
     return number if math.isfinite(number) else None
+
+
+def _are_real(golds: tuple[str | None, ...]) -> bool:
+    """Return whether all *golds* are numbers and most of them no integers."""
+    known = [gold for gold in golds if gold is not None]
+    if not all(map(_SPELLED.fullmatch, known)):
+        return False
+    return sum(not float(gold).is_integer() for gold in known) * 2 > len(known)
 
 
 def _missing(values: Iterable[Any]) -> dict[str, str]:
