@@ -123,7 +123,7 @@ def document_in(path: Path) -> Any:
     if path.suffix == ".toml":
         return tomllib.loads(text)
     if path.suffix == ".json":
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_with_each_key_once)
     import yaml
 
     try:
@@ -132,8 +132,17 @@ def document_in(path: Path) -> Any:
         raise ValueError(f"not plain YAML: {error}") from error
 
 
+def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"it gives {_short(key)} twice")
+        found[key] = value
+    return found
+
+
 def _read_results(found: FoundFacts, path: Path) -> None:
-    document = json.loads(path.read_text(encoding="utf-8-sig"))
+    document = document_in(path)
     name = path.name
     numbers = list(_numbers(document, ())) if isinstance(document, Mapping) else []
     not_taken = []
@@ -217,6 +226,9 @@ def rows_in(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
         if path.suffix in (".csv", ".tsv"):
             reader = csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
             try:
+                columns = reader.fieldnames or ()
+                if len(set(columns)) != len(columns):
+                    raise ValueError(f"it has a column twice: {', '.join(columns)[:100]}")
                 for row in reader:
                     whole = None not in row and None not in row.values()
                     yield reader.line_num, dict(row) if whole else None
