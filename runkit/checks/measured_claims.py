@@ -14,6 +14,7 @@ from runkit.records.finding import Finding
 from runkit.records.manifest import Claim, Manifest
 from runkit.records.selector import select
 from runkit.stats.pairing import comparison, incomparable, paired
+from runkit.stats.rounding import pvalue
 
 if TYPE_CHECKING:
     from runkit.stats.compare import Compared
@@ -60,6 +61,7 @@ def _claim_findings(archive: ArchiveView) -> Iterator[Finding]:
                 yield untestable(manifest, claim, one)
     yield from _unsupported([one for one in tested if one.claim.says != "no_difference"])
     yield from _not_equivalent([one for one in tested if one.claim.says == "no_difference"])
+    yield from _too_small([one for one in tested if one.claim.says != "no_difference"])
 
 
 def is_of_measures(archive: ArchiveView, manifest: Manifest, claim: Claim) -> bool:
@@ -122,7 +124,7 @@ def _unsupported(tested: list[_Tested]) -> Iterator[Finding]:
             if better is not (one.claim.says == "better") or adjusted >= SIGNIFICANT_P:
                 message = (
                     f"the notes call the run {one.claim.says} than {one.claim.than}: {_difference(one)}, "
-                    f"p {p:.3f}, {adjusted:.3f} after Holm over {len(family)} "
+                    f"p {pvalue(p)}, {pvalue(adjusted)} after Holm over {len(family)} "
                     f"claim{'s' if len(family) > 1 else ''} with this reference; expected "
                     f"a difference to the {one.claim.says} with an adjusted p below {SIGNIFICANT_P}"
                 )
@@ -141,6 +143,17 @@ def _not_equivalent(tested: list[_Tested]) -> Iterator[Finding]:
                 f"the notes claim no difference to {one.claim.than} {said}: {_difference(one)} excludes "
                 f"differences beyond {max(abs(low), abs(high)):.3g} only"
             )
+            yield found("RK504", one.manifest.run_id, one.place, message)
+
+
+def _too_small(tested: list[_Tested]) -> Iterator[Finding]:
+    """Yield claims of a size that the interval of the difference does not reach."""
+    for one in tested:
+        size, low, high = one.claim.by or one.claim.by_fraction, one.found.low, one.found.high
+        if size is None or low is None or high is None:
+            continue
+        if max(abs(low), abs(high)) < size:
+            message = f"the claim is about {size:g}: {_difference(one)} does not reach that"
             yield found("RK504", one.manifest.run_id, one.place, message)
 
 
@@ -172,7 +185,7 @@ def _ablation_findings(archive: ArchiveView) -> Iterator[Finding]:
             tested = comparison(pair)
             if tested.p is not None and tested.p >= SIGNIFICANT_P:
                 shown = f"{tested.difference or 0.0:+.3g} {pair.name} on {tested.n:,} items"
-                message = f"against {other.run_id}: {shown}, p {tested.p:.3f}; noise can do that alone"
+                message = f"against {other.run_id}: {shown}, p {pvalue(tested.p)}; noise can do that alone"
                 yield found("RK501", manifest.run_id, f"notes.relations.ablates.{other.run_id}", message)
 
 

@@ -80,7 +80,7 @@ def test_lower_is_better_where_the_metric_says_so() -> None:
 def test_a_claim_the_wrong_way_round_is_not_supported() -> None:
     assert told(CONTROL, run("a", items_of(right_on(30)), claims=[claim("worse")])) == [
         "warning RK502 a notes.claims.worse.control: the notes call the run worse than control: +0.5 "
-        "[0.316, 0.631] accuracy@final on 40 items, p 0.000, 0.000 after Holm over 1 claim with this "
+        "[0.316, 0.631] accuracy@final on 40 items, p <0.001, <0.001 after Holm over 1 claim with this "
         "reference; expected a difference to the worse with an adjusted p below 0.05"
     ]
 

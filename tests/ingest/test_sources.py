@@ -212,6 +212,10 @@ def test_a_torn_row_is_counted_and_the_others_are_read(tmp_path: Path, name: str
         ("predictions.jsonl", "\n\n", "not_read"),
         ("predictions.csv", "question,f1\nq,1\nr,1\n", "not_read"),
         ("predictions.csv", "id,mystery\na,1\nb,1\n", "not_read"),
+        ("results.json", '{"accuracy": 0.5, "accuracy": 0.7}', "unreadable"),
+        ("config.json", '{"a": {"lr": 1, "lr": 2}}', "unreadable"),
+        ("predictions.csv", "id,f1,f1\na,1,0\nb,1,1\n", "unreadable"),
+        ("metrics.csv", "step,loss,loss\n1,2,3\n", "unreadable"),
         ("predictions.parquet", "PAR1 and no more", "unreadable"),
     ],
 )

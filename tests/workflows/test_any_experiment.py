@@ -176,3 +176,28 @@ def test_any_experiment_goes_through_the_whole_line(
         f"# preserved_runs/README.md\n\n{readme}",
     )
     assert "\n".join(parts) == snapshot(extension_class=MarkdownFile, name="line")
+
+
+@pytest.mark.parametrize(
+    ("layouts", "message"),
+    [
+        ('[[layouts]]\nconfig = ["config.py"]\n',
+         "config.py is no JSON, YAML or TOML file; nothing of a run is executed to read it; write its "
+         "settings as JSON, YAML or TOML"),
+        ('[[layouts]]\nconfg = ["config.py"]\n',
+         "runkit.toml, [[layouts]] is not a valid layout: there is no key 'confg'; did you mean 'config'"),
+        ('[layouts]\nconfig = ["config.py"]\n',
+         "runkit.toml, [[layouts]] should be a list of tables, each below a line [[layouts]]"),
+        ("layouts = 3\n",
+         "runkit.toml, [[layouts]] should be a list of tables, each below a line [[layouts]]"),
+    ],
+)  # fmt: skip
+def test_a_description_that_does_not_fit_keeps_nothing(sweep: Path, layouts: str, message: str) -> None:
+    run = sweep / "run"
+    run.mkdir()
+    (run / "config.py").write_text("import pathlib\npathlib.Path('executed').touch()\n")
+    (sweep / "runkit.toml").write_text(layouts)
+    assert told("preserve", "run", code=2) == f"runkit: {message}\n"
+    assert not (sweep / "executed").exists()
+    assert [path.name for path in sweep.rglob("run*.json")] == []
+    assert not (sweep / "preserved_runs" / "run").exists()

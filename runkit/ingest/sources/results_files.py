@@ -185,7 +185,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_results(found: FoundFacts, path: Path) -> None:
-    document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once_each)
+    document = document_in(path)
     name = path.name
     numbers = list(_numbers(document, ())) if isinstance(document, Mapping) else []
     not_taken = []
@@ -283,6 +283,9 @@ def rows_in(path: Path, *, as_text: bool = False) -> Iterator[tuple[int, dict[st
             if twice is not None:
                 raise ValueError(f"the column {_short(twice)} stands twice")
             try:
+                columns = reader.fieldnames or ()
+                if len(set(columns)) != len(columns):
+                    raise ValueError(f"it has a column twice: {', '.join(columns)[:100]}")
                 for row in reader:
                     whole = None not in row and None not in row.values()
                     yield (
