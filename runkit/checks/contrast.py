@@ -13,7 +13,7 @@ from runkit.records.outcomes import EvaluationOutcomes, RunOutcomes
 from runkit.records.record import Scalar, canonical_json
 from runkit.records.schema import settings_in_effect
 from runkit.stats.paired import PairedCounts, mcnemar_exact, mcnemar_midp, newcombe_interval, paired_counts
-from runkit.stats.pairing import comparison, score_pairs
+from runkit.stats.pairing import ScorePair, comparison, incomparable, score_pairs
 from runkit.stats.proportions import Interval
 
 
@@ -159,6 +159,10 @@ def _scores(first: Manifest, second: Manifest, items: Mapping[str, RunItems]) ->
 
     here, there = items.get(first.run_id, {}), items.get(second.run_id, {})
     for pair in score_pairs(first, second, here, there):
+        reason = incomparable(pair.first, pair.second)
+        if reason is not None:
+            yield _not_compared(pair, reason)
+            continue
         found = comparison(pair)
         better = is_better(found.difference, pair.first.metric.direction)
         method = found.method
@@ -177,6 +181,23 @@ def _scores(first: Manifest, second: Manifest, items: Mapping[str, RunItems]) ->
             n=found.n,
             method=method,
         )
+
+
+def _not_compared(pair: ScorePair, reason: str) -> ScoreContrast:
+    """Return two numbers of which none can be taken from the other."""
+    return ScoreContrast(
+        name=pair.name,
+        first=pair.first.value,
+        second=pair.second.value,
+        unit=None,
+        better=None,
+        difference=None,
+        low=None,
+        high=None,
+        p=None,
+        n=0,
+        method=f"Not compared: {reason}.",
+    )
 
 
 def _spelled(value: Scalar | tuple[str, ...]) -> str:

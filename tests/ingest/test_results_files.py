@@ -110,3 +110,15 @@ def test_a_log_whose_steps_begin_again_says_so(tmp_path: Path) -> None:
     assert told(found) == [
         ("conflict", "metrics.csv gives 1 values again at a whole step that has one; the later one counts")
     ]
+
+
+def test_a_last_value_that_is_no_number_is_kept_as_missing(tmp_path: Path) -> None:
+    found = read(tmp_path, history_csv="epoch,loss,val_loss\n0,1.2,1.3\n1,0.9,nan\n")
+    scores = [(score.metric.name, score.split, score.value, score.missing_because) for score in found.scores]
+    assert scores == [("loss", "validation", None, "history.csv says nan")]
+
+
+def test_keras_numbers_without_a_word_before_them_are_of_the_training(tmp_path: Path) -> None:
+    found = read(tmp_path, history_csv="epoch,accuracy,val_accuracy\n0,0.5,0.4\n1,0.8,0.55\n")
+    assert [(score.split, score.value) for score in found.scores] == [("validation", 0.55)]
+    assert {series.split for series in found.series} == {"train", "validation"}

@@ -367,6 +367,8 @@ def read_series(
         if asked is not None and key not in asked:
             continue
         metric, split = (asked[key], None) if asked is not None else without_split(key)
+        if asked is None and split is None and f"val_{key}" in by_column:
+            split = "train"  # Keras writes the training's own numbers without a word before them
         known = [value for value in values.values() if value is not None]
         means = metric_named(metric, "scalar", values=known)
         steps = tuple(sorted(values))
@@ -380,8 +382,8 @@ def read_series(
             )
         )
         last = values[steps[-1]]
-        if (asked is not None or is_usual(metric)) and split != "train" and last is not None:
-            add_score(found, metric, last, path=name, split=split)
+        if (asked is not None or is_usual(metric)) and split != "train":
+            add_score(found, metric, math.nan if last is None else last, path=name, split=split)
         found.last_step = max(found.last_step or 0, steps[-1])
 
 
