@@ -99,7 +99,7 @@ def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
     )
     assert found.scores == []
     assert told(found) == [
-        ("unreadable", "metrics.csv cannot be read: the column loss stands twice"),
+        ("unreadable", "metrics.csv cannot be read: it gives loss twice"),
         ("unreadable", "metrics.json cannot be read: the key accuracy stands twice in one object"),
     ]
 
