@@ -164,8 +164,8 @@ def _sources_digest() -> str:
     """Return a digest of the code that reads: the readers, and all that they stand on."""
     digest = hashlib.sha256(__version__.encode())
     root = Path(runkit.__path__[0])
-    for path in sorted(root.glob("*/*.py")):
-        if path.parent.name not in _DO_NOT_READ:
+    for path in sorted(root.glob("*/**/*.py")):
+        if path.relative_to(root).parts[0] not in _DO_NOT_READ:
             digest.update(f"\n{path.relative_to(root).as_posix()}\n".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()

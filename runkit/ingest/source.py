@@ -39,7 +39,7 @@ from runkit.records.manifest import (
     Software,
     StatusFact,
 )
-from runkit.records.measurement import Metric, Score, Series
+from runkit.records.measurement import EvidenceKind, Metric, Score, Series
 from runkit.records.notice import Notice, NoticeKind
 from runkit.records.record import Scalar
 from runkit.records.settings import flattened
@@ -102,10 +102,15 @@ class FoundFacts:
             )
         )
 
-    def measured(self, items: ItemScores, *, path: str, **named: Any) -> None:
+    def measured(
+        self, items: ItemScores, *, path: str, evidence: EvidenceKind = "per_sample", **named: Any
+    ) -> None:
         """Take *items*, which stand in *path*, and their mean; *named* as in :func:`score_of_items`.
 
         Values that are not finite are counted, and in no mean.
+
+        Args:
+            evidence: ``recomputed`` where answers were compared here, and no verdict speaks against it.
         """
         self.files.add(path)
         missing = Counter(str(value) for value in items.values if value is not None and not isfinite(value))
@@ -117,7 +122,7 @@ class FoundFacts:
             message = f"{path}: {items.metric.name} of {listed} is no finite number"
             self.say("not_finite", message, path=path)
         self.items.append(items)
-        self.scores.append(score_of_items(items, evidence="per_sample", path=path, **named))
+        self.scores.append(score_of_items(items, evidence=evidence, path=path, **named))
 
     def say(self, kind: NoticeKind, message: str, *, path: str, line: int | None = None) -> None:
         """Say what was not taken, or contradicts itself; it becomes a finding."""

@@ -300,7 +300,7 @@ ITEMS = '[[items]]\npath = "rows.csv"\n'
          "out.json holds no number of a usual name; say which with scores = { key = 'metric' }: it has "
          "mystery"),
         (SCORES + 'scores = { note = "accuracy" }', {"out.json": '{"note": "high", "n": 1}'},
-         "out.json has no number 'note'; it has n"),
+         "out.json has no number 'note'; it is 'high'"),
         (ITEMS + 'value = "scor"', {"rows.csv": "id,score\na,1\nb,0\n"},
          "rows.csv: there is no column 'scor'; it has id, score; the first row is {'id': 'a', 'score': '1'}"),
         ('[[metrics]]\npath = "m.csv"\nscores = { acc = "accuracy" }', {"m.csv": "step,loss\n1,0.5\n"},

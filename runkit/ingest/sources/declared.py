@@ -105,7 +105,10 @@ def _read_scores(found: FoundFacts, root: Path, scores: ScoresFile) -> None:
     for key, metric in wanted.items():
         value = values.get(key)
         if key not in values or isinstance(value, bool) or not isinstance(value, int | float):
-            raise RunUnreadable(f"{scores.path} has no number {key!r}; {_nearest(key, _numbers_in(values))}")
+            said = _nearest(key, _numbers_in(values))
+            if key in values:
+                said = f"it is {str(value)[:60]!r}"
+            raise RunUnreadable(f"{scores.path} has no number {key!r}; {said}")
         higher = None if scores.direction is None else scores.direction == "higher"
         add_score(
             found, metric, as_float(value), path=scores.path, task=scores.task, split=scores.split,

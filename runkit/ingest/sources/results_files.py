@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ _VERDICT_COLUMNS = ("correct", "is_correct")
 _CLUSTER_COLUMNS = ("cluster", "group", "passage_id", "document_id")
 _STEP_COLUMNS = ("step", "global_step", "iteration", "iter", "epoch")
 
+_NUM_LOOKED_AT = 20
+"""Rows by which it is told what the columns of a file of items are."""
 _MOST_BYTES = 64 << 20
 _MOST_ITEM_BYTES = 1 << 30
 _MOST_VALUES = 100_000
@@ -404,40 +407,58 @@ def read_items(
         columns: What a column is (``item``, ``answer``, ``gold``, ``value``, ``cluster``) to its name; what
             is not said is told by the usual names.
     """
-    rows, num_torn = [], 0
-    for _line, row in rows_in(path, as_text=True):
+    rows = rows_in(path, as_text=True)
+    head, num_torn = [], 0
+    for _line, row in rows:
         if row is None:
             num_torn += 1
         else:
-            rows.append(row)
-    if not rows:
+            head.append(row)
+        if len(head) == _NUM_LOOKED_AT:
+            break
+    if not head:
         found.say("not_read", f"{name} has no readable row", path=name)
         return
-    if len(rows) == 1:
+    if len(head) == 1:
         raise ValueError("it has one row; a file with one row a run is no file of items, give it as metrics")
+    said = dict(columns or {})
+    item = said.get("item") or _column(head, _ITEM_COLUMNS)
+    answer = said.get("answer") or _column(head, _ANSWER_COLUMNS)
+    gold = said.get("gold") or _column(head, _GOLD_COLUMNS)
+    cluster = said.get("cluster") or _column(head, _CLUSTER_COLUMNS)
+    values = {said["value"]: metric or said["value"]} if "value" in said else _value_columns(head)
+    for wanted in (item, answer, gold, cluster, *values):
+        if wanted is not None and not any(wanted in row for row in head):
+            known = ", ".join(sorted({key for row in head for key in row})[:20])
+            raise ValueError(
+                f"there is no column {wanted!r}; it has {known}; the first row is {_short(head[0])}"
+            )
+    # Only the columns that are taken are held, and equal cells once: a file may have millions of rows.
+    taken: dict[str, list[Any]] = {
+        one: [] for one in (item, answer, gold, cluster, *values) if one is not None
+    }
+    once: dict[Any, Any] = {}
+    for row in chain(head, (row for _line, row in rows)):
+        if row is None:
+            num_torn += 1
+            continue
+        for column, cells in taken.items():
+            cell = row.get(column)
+            is_plain = type(cell) is str and column != item
+            cells.append(once.setdefault(cell, cell) if is_plain else cell)
     if num_torn:
         found.say("unreadable", f"{name}: {num_torn} rows are torn", path=name)
-    said = dict(columns or {})
-    item = said.get("item") or _column(rows, _ITEM_COLUMNS)
-    answer = said.get("answer") or _column(rows, _ANSWER_COLUMNS)
-    gold = said.get("gold") or _column(rows, _GOLD_COLUMNS)
-    cluster = said.get("cluster") or _column(rows, _CLUSTER_COLUMNS)
-    values = {said["value"]: metric or said["value"]} if "value" in said else _value_columns(rows)
-    for wanted in (item, answer, gold, cluster, *values):
-        if wanted is not None and not any(wanted in row for row in rows):
-            known = ", ".join(sorted({key for row in rows[:20] for key in row})[:20])
-            raise ValueError(
-                f"there is no column {wanted!r}; it has {known}; the first row is {_short(rows[0])}"
-            )
     if item is None:
-        found.say("not_read", f"{name} has no column of item ids ({_few(rows[0])}); {_WAY_OUT}", path=name)
+        found.say("not_read", f"{name} has no column of item ids ({_few(head[0])}); {_WAY_OUT}", path=name)
         return
-    num_nameless = sum(row.get(item) in (None, "") for row in rows)
+    num_nameless = sum(cell in (None, "") for cell in taken[item])
     if num_nameless:
         message = f"{name} has {num_nameless:,} rows without an item id in {item}; no item was taken"
         found.say("conflict", message, path=name)
         return
-    ids = tuple(str(row[item]) for row in rows)
+    ids = tuple(map(str, taken[item]))
+    if item not in (answer, gold, cluster, *values):
+        del taken[item]
     if len(set(ids)) != len(ids):
         twice = next(one for one, count in Counter(ids).items() if count > 1)
         message = (
@@ -447,7 +468,7 @@ def read_items(
         found.say("conflict", message, path=name)
         return
     columns_of: dict[str, Any] = {
-        "clusters": _texts(rows, cluster), "answers": _texts(rows, answer), "golds": _texts(rows, gold),
+        "clusters": _texts(taken, cluster), "answers": _texts(taken, answer), "golds": _texts(taken, gold),
     }  # fmt: skip
     if not values and answer is not None and gold is not None and _are_real(columns_of["golds"]):
         message = f"{name}: {gold} holds real numbers, for which equal answers are no score; {_WAY_OUT}"
@@ -458,17 +479,17 @@ def read_items(
         right = tuple(float(one == other) for one, other in pairs)
         means = metric_named(metric or "exact_match", "binary", higher_is_better)
         items = ItemScores(means, ids, right, task=task, split=split, **columns_of)
-        found.measured(items, path=name, num_unreadable_rows=num_torn)
+        found.measured(items, path=name, evidence="recomputed", num_unreadable_rows=num_torn)
         return
     if not values:
-        found.say("not_read", f"{name} has no column of scores ({_few(rows[0])}); {_WAY_OUT}", path=name)
+        found.say("not_read", f"{name} has no column of scores ({_few(head[0])}); {_WAY_OUT}", path=name)
     for column, spoken in values.items():
-        numbers = [_number(row.get(column)) for row in rows]
+        numbers = [_number(cell) for cell in taken[column]]
         finite = [value for value in numbers if value is not None]
         is_binary = bool(finite) and set(finite) <= {0.0, 1.0}
         means = metric_named(spoken, "binary" if is_binary else "real", higher_is_better, values=finite)
         items = ItemScores(means, ids, tuple(numbers), task=task, split=split, **columns_of)
-        missing = _missing(row.get(column) for row in rows)
+        missing = _missing(taken[column])
         if missing:
             listed = ", ".join(f"{count} {what}" for what, count in missing.items())
             found.say("not_finite", f"{name}: {column} of {listed} is no finite number", path=name)
@@ -489,13 +510,22 @@ def _value_columns(rows: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _texts(rows: list[dict[str, Any]], column: str | None) -> tuple[str | None, ...] | None:
+def _texts(taken: Mapping[str, list[Any]], column: str | None) -> tuple[str | None, ...] | None:
     if column is None:
         return None
-    return tuple(None if (value := row.get(column)) is None else str(value) for row in rows)
+    once: dict[Any, str] = {}
+    return tuple(
+        None if value is None else once.setdefault(str(value), str(value)) for value in taken[column]
+    )
+
+
+_ZERO, _ONE = 0.0, 1.0
+"""Verdicts of millions of items are two objects."""
 
 
 def _number(value: Any) -> float | None:
+    if value is True or value is False:
+        return _ONE if value else _ZERO
     if isinstance(value, str):
         if not _SPELLED.fullmatch(value):
             return {"true": 1.0, "false": 0.0, "correct": 1.0, "wrong": 0.0}.get(value.strip().lower())
