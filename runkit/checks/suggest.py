@@ -60,7 +60,7 @@ def _best(manifest: Manifest, earlier: Sequence[Manifest]) -> Iterator[Suggestio
 
 
 def _fitting(manifest: Manifest, other: Manifest) -> tuple[tuple[int, int, str], Suggestion] | None:
-    if not other.sealed.configuration.effective:
+    if not other.sealed.configuration.effective or not _measure_alike(manifest, other):
         return None
     difference = effective_difference(manifest, other)
     fit = _kind(manifest, other, difference)
@@ -69,6 +69,16 @@ def _fitting(manifest: Manifest, other: Manifest) -> tuple[tuple[int, int, str],
     kind, factors, because, rank = fit
     relation = Relation(kind=kind, run_id=other.run_id, factors=factors)
     return (rank, len(difference.changed), other.run_id), Suggestion(manifest.run_id, relation, because)
+
+
+def _measure_alike(manifest: Manifest, other: Manifest) -> bool:
+    """Return whether two runs of any programs have a measure in common, or one of them has none."""
+    here, there = manifest.sealed.scores, other.sealed.scores
+    if not here or not there:
+        return True
+    return not {(one.task, one.metric.name) for one in here}.isdisjoint(
+        (one.task, one.metric.name) for one in there
+    )
 
 
 def _kind(

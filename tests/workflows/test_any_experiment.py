@@ -19,7 +19,10 @@ from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner
 
 import runkit
+from runkit.archive.workspace import Workspace
 from runkit.cli.app import app
+from runkit.workflows.lineage import suggested_relations
+from runkit.workflows.preserve import PreserveRequest, preserve
 from tests.render.test_tables_as_text import LatexFile, MarkdownFile
 
 NUM_ITEMS = 40
@@ -201,3 +204,14 @@ def test_a_description_that_does_not_fit_keeps_nothing(sweep: Path, layouts: str
     assert not (sweep / "executed").exists()
     assert [path.name for path in sweep.rglob("run*.json")] == []
     assert not (sweep / "preserved_runs" / "run").exists()
+
+
+def test_runs_that_measure_nothing_in_common_are_not_related(workspace: Workspace, tmp_path: Path) -> None:
+    for name, rate, result in (("a", 1, {"accuracy": 0.5}), ("b", 2, {"wer": 0.2}), ("c", 3, {"wer": 0.3})):
+        run = tmp_path / name
+        run.mkdir()
+        (run / "config.json").write_text(json.dumps({"rate": rate}))
+        (run / "results.json").write_text(json.dumps(result))
+        preserve(workspace, PreserveRequest(run))
+    found = [(one.run_id, one.relation.kind, one.relation.run_id) for one in suggested_relations(workspace)]
+    assert found == [("c", "ablates", "b")]
