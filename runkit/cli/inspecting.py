@@ -29,6 +29,9 @@ def print_generations(
     if as_json:
         print_json(_document(report))
         return
+    if not report.systems:
+        print(f"{run_id} has no dumps of generated texts; `runkit show {run_id}` prints its scores")
+        return
     header = (
         "evaluation", "system", "n", "correct", "wrong", "invalid", "empty", "no marker", "no number",
         "at limit", "echo", "loop", "leaked", "restated", "distinct", "most common",
