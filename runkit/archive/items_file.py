@@ -28,6 +28,7 @@ COLUMNS = (
 _OF_SCORE = COLUMNS[:6]
 _OF_ITEM = COLUMNS[6:]
 _MOST_ROWS = 100_000_000
+_PART_ROWS = 100_000
 _MOST_UNCOMPRESSED_BYTES = 8 << 30
 
 
@@ -40,16 +41,18 @@ def items_to_parquet(found: Iterable[ItemScores]) -> tuple[bytes, int]:
     buffer, num_rows = io.BytesIO(), 0
     with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
         for items in found:
-            if items.items:
-                writer.write_table(pa.Table.from_arrays(list(_arrays(items)), schema=schema))
-                num_rows += len(items.items)
+            # By parts, since what all rows of a score share is written out before it is packed again.
+            for start in range(0, len(items.items), _PART_ROWS):
+                part = slice(start, start + _PART_ROWS)
+                writer.write_table(pa.Table.from_arrays(list(_arrays(items, part)), schema=schema))
+            num_rows += len(items.items)
     return buffer.getvalue(), num_rows
 
 
-def _arrays(items: ItemScores) -> Iterable[pa.Array]:
+def _arrays(items: ItemScores, part: slice) -> Iterable[pa.Array]:
     import pyarrow as pa
 
-    num_rows = len(items.items)
+    num_rows = len(items.items[part])
     for text in _head(items):
         # One text many times: a dictionary of one entry takes no time and the same bytes in the file.
         yield pa.DictionaryArray.from_arrays(
@@ -60,7 +63,7 @@ def _arrays(items: ItemScores) -> Iterable[pa.Array]:
     )  # fmt: skip
     for name, column in zip(_OF_ITEM, columns, strict=True):
         kind = pa.float64() if name == "value" else pa.string()
-        yield pa.nulls(num_rows, kind) if column is None else pa.array(column, kind)
+        yield pa.nulls(num_rows, kind) if column is None else pa.array(column[part], kind)
 
 
 def _head(items: ItemScores) -> tuple[str | None, ...]:
