@@ -18,6 +18,7 @@ from runkit.records.measurement import (
     Score,
     ScoreKey,
     Weights,
+    key_of,
 )
 from runkit.records.record import EMPTY, canonical_digest, canonical_json
 
@@ -52,14 +53,7 @@ class ItemScores:
     @property
     def key(self) -> ScoreKey:
         """What the scores are of, as :attr:`Score.key`."""
-        return (
-            self.system,
-            self.task,
-            self.split or "",
-            self.metric.name,
-            self.weights.label,
-            tuple(sorted(self.conditions.items())),
-        )
+        return key_of(self)
 
 
 RunItems = Mapping[ScoreKey, ItemScores]

@@ -7,6 +7,8 @@ the sum, one value an item (:mod:`runkit.records.items`).
 
 from __future__ import annotations
 
+import typing
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -174,25 +176,56 @@ class Score(GrownRecord):
     @property
     def key(self) -> ScoreKey:
         """What the score is of, without its value: equal for the same thing in two runs."""
-        return (
-            self.system,
-            self.task,
-            self.split or "",
-            self.metric.name,
-            self.weights.label,
-            tuple(sorted(self.conditions.items())),
-        )
+        return key_of(self)
 
     @property
     def name(self) -> str:
         """The score as a selector: ``model:squad/f1@final``, the system only where it is not the usual."""
-        system = "" if self.system == SYSTEM else f"{self.system}:"
-        task = "" if self.task == TASK else f"{self.task}/"
-        return f"{system}{task}{self.metric.name}@{self.weights.label}"
+        return name_of(self)
 
 
 ScoreKey = tuple[str, str, str, str, str, tuple[tuple[str, str], ...]]
 """System, task, split, metric, label of the weights, conditions."""
+
+
+class _Named(typing.Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+class _Labelled(typing.Protocol):
+    @property
+    def label(self) -> str: ...
+
+
+class _Measured(typing.Protocol):
+    """What scores, their items and their projections are told apart by."""
+
+    @property
+    def system(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def split(self) -> str | None: ...
+    @property
+    def metric(self) -> _Named: ...
+    @property
+    def weights(self) -> _Labelled: ...
+    @property
+    def conditions(self) -> Mapping[str, str]: ...
+
+
+def key_of(one: _Measured) -> ScoreKey:
+    """Return what *one* is of, without its value: equal for the same thing in two runs."""
+    conditions = tuple(sorted(one.conditions.items()))
+    return (one.system, one.task, one.split or "", one.metric.name, one.weights.label, conditions)
+
+
+def name_of(one: _Measured) -> str:
+    """Return *one* as a selector: ``squad/f1@final``, system and task only where they are not the usual."""
+    system = "" if one.system == SYSTEM else f"{one.system}:"
+    task = "" if one.task == TASK else f"{one.task}/"
+    return f"{system}{task}{one.metric.name}@{one.weights.label}"
 
 
 class Series(Record):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from runkit.records.manifest import RelationKind, Status
-from runkit.records.measurement import SYSTEM, TASK, ScoreKey
+from runkit.records.measurement import ScoreKey, key_of, name_of
 from runkit.records.record import Scalar
 
 _OPTIONS: Any = {"frozen": True, "gc": False}
@@ -209,21 +209,12 @@ class Score(msgspec.Struct, **_OPTIONS):
     @property
     def key(self) -> ScoreKey:
         """What the score is of, without its value."""
-        return (
-            self.system,
-            self.task,
-            self.split or "",
-            self.metric.name,
-            self.weights.label,
-            tuple(sorted(self.conditions.items())),
-        )
+        return key_of(self)
 
     @property
     def name(self) -> str:
         """The score as a selector."""
-        system = "" if self.system == SYSTEM else f"{self.system}:"
-        task = "" if self.task == TASK else f"{self.task}/"
-        return f"{system}{task}{self.metric.name}@{self.weights.label}"
+        return name_of(self)
 
 
 class System(msgspec.Struct, **_OPTIONS):
