@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from runkit.records.cells import (
     NO_DIGITS,
@@ -34,6 +34,7 @@ from runkit.tables.baselines import (
 )
 from runkit.tables.comparing import Family, compare_rows, control_final, is_improvement
 from runkit.tables.guards import WaivedError, check_factors, check_rows
+from runkit.tables.marks import Marks
 from runkit.tables.measured import ArchivedRun, Files, final_source, peak_source, spoken_evidence
 from runkit.tables.settings import setting, setting_name
 
@@ -41,18 +42,6 @@ _EMPTY = Cell()
 
 _FACTOR_WIDTH = 8
 """Characters after which a value of a factor goes on in the next line, at a space."""
-
-
-@dataclass
-class _Marks:
-    """Letters handed out for notes, one for each distinct text."""
-
-    letters: dict[str, str] = field(default_factory=dict)
-
-    def letter(self, text: str) -> str:
-        if text not in self.letters:
-            self.letters[text] = _letter(len(self.letters))
-        return self.letters[text]
 
 
 @dataclass(frozen=True)
@@ -95,7 +84,7 @@ def ablation_table(
     repeated = replicates - {spec.control}
     family = compare_rows(runs[spec.control], others, repeated)
     sources = [_sources(spec, row, runs[row.run], family) for row in spec.rows]
-    marks, names = _Marks(), {row.run: row.label for row in spec.rows}
+    marks, names = Marks(), {row.run: row.label for row in spec.rows}
     blocks = _blocks(spec, runs, sources, family, repeated, marks)
     blocks = tuple(_with_warnings(block, warnings or {}, marks) for block in blocks)
     blocks = tuple(_with_waived(block, waived or {}, marks) for block in blocks)
@@ -166,7 +155,7 @@ def _blocks(
     sources: list[_Sources],
     family: Family,
     replicates: frozenset[str],
-    marks: _Marks,
+    marks: Marks,
 ) -> tuple[Block, ...]:
     control = next(row.label for row in spec.rows if row.run == spec.control)
     baselines = _baseline_rows(spec, runs, marks)
@@ -185,7 +174,7 @@ def _blocks(
     return tuple(block for block in blocks if block.rows)
 
 
-def _baseline_rows(spec: TableSpec, runs: Mapping[str, ArchivedRun], marks: _Marks) -> tuple[Row, ...]:
+def _baseline_rows(spec: TableSpec, runs: Mapping[str, ArchivedRun], marks: Marks) -> tuple[Row, ...]:
     rows = []
     for group in baseline_groups([(row.label, runs[row.run]) for row in spec.rows]):
         shared = len(group.labels) == len(spec.rows)
@@ -197,7 +186,7 @@ def _baseline_rows(spec: TableSpec, runs: Mapping[str, ArchivedRun], marks: _Mar
 
 
 def _other_models(
-    spec: TableSpec, runs: Mapping[str, ArchivedRun], run_id: str, marks: _Marks
+    spec: TableSpec, runs: Mapping[str, ArchivedRun], run_id: str, marks: Marks
 ) -> tuple[str, ...]:
     names = model_names(runs[run_id])
     if names == model_names(runs[spec.control]):
@@ -205,7 +194,7 @@ def _other_models(
     return (marks.letter(notes.other_models_sentence(names)),)
 
 
-def _run_row(spec: TableSpec, found: _Sources, bold: frozenset[str], marks: _Marks) -> Row:
+def _run_row(spec: TableSpec, found: _Sources, bold: frozenset[str], marks: Marks) -> Row:
     return Row(
         found.row.label,
         found.row.run,
@@ -228,20 +217,20 @@ def _setting_cell(factor: FactorColumn, source: SettingSource) -> Cell:
     return Cell(_narrow(named if named is not None else setting(source.value)), source)
 
 
-def _accuracy_cell(source: ScoreSource | MissingSource, is_bold: bool, marks: _Marks) -> Cell:
+def _accuracy_cell(source: ScoreSource | MissingSource, is_bold: bool, marks: Marks) -> Cell:
     if isinstance(source, MissingSource):
         return _missing_cell(source, marks)
     interval = Interval(source.interval_low, source.interval_high)
     return Cell((percent(source.count, source.n), percent_interval(interval)), source, is_bold=is_bold)
 
 
-def _invalid_cell(source: ScoreSource | MissingSource, marks: _Marks) -> Cell:
+def _invalid_cell(source: ScoreSource | MissingSource, marks: Marks) -> Cell:
     if isinstance(source, MissingSource):
         return _missing_cell(source, marks)
     return Cell((percent(source.count, source.n),), source)
 
 
-def _peak_cell(source: PeakSource | MissingSource, marks: _Marks) -> Cell:
+def _peak_cell(source: PeakSource | MissingSource, marks: Marks) -> Cell:
     if isinstance(source, MissingSource):
         return _missing_cell(source, marks)
     steps, of_k = ", ".join(map(str, source.steps[:2])), f"of {source.num_candidates}"
@@ -254,12 +243,12 @@ def _peak_cell(source: PeakSource | MissingSource, marks: _Marks) -> Cell:
     return Cell((value, f"@{steps}{more}", of_k), source)
 
 
-def _missing_cell(source: MissingSource, marks: _Marks) -> Cell:
+def _missing_cell(source: MissingSource, marks: Marks) -> Cell:
     reason = source.reason[:1].upper() + source.reason[1:].rstrip(".") + "."
     return Cell((NO_DIGITS,), source, (marks.letter(reason),))
 
 
-def _difference_cell(found: _Sources, marks: _Marks) -> Cell:
+def _difference_cell(found: _Sources, marks: Marks) -> Cell:
     source = found.comparison
     if source is None:
         return _missing_cell(found.accuracy, marks) if isinstance(found.accuracy, MissingSource) else _EMPTY
@@ -313,7 +302,7 @@ def _general_notes(
     return [sentence for sentence in sentences if sentence is not None]
 
 
-def _with_warnings(block: Block, warnings: Mapping[str, tuple[str, ...]], marks: _Marks) -> Block:
+def _with_warnings(block: Block, warnings: Mapping[str, tuple[str, ...]], marks: Marks) -> Block:
     """Return *block* with a mark at each row whose run has open warnings."""
     rows = tuple(
         replace(row, marks=(*row.marks, marks.letter(notes.warnings_sentence(warnings[row.run_id]))))
@@ -324,7 +313,7 @@ def _with_warnings(block: Block, warnings: Mapping[str, tuple[str, ...]], marks:
     return replace(block, rows=rows)
 
 
-def _with_waived(block: Block, waived: Mapping[str, tuple[WaivedError, ...]], marks: _Marks) -> Block:
+def _with_waived(block: Block, waived: Mapping[str, tuple[WaivedError, ...]], marks: Marks) -> Block:
     """Return *block* with a mark at each row for each error of its run that a person accepted."""
     rows = tuple(
         replace(
@@ -345,11 +334,3 @@ def _has_dash(blocks: Sequence[Block]) -> bool:
 
 def _narrow(text: str) -> tuple[str, ...]:
     return tuple(textwrap.wrap(text, _FACTOR_WIDTH, break_long_words=False, break_on_hyphens=False)) or ("",)
-
-
-def _letter(index: int) -> str:
-    return (
-        chr(ord("a") + index)
-        if index < 26
-        else f"{chr(ord('a') + index // 26 - 1)}{chr(ord('a') + index % 26)}"
-    )

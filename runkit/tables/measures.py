@@ -32,12 +32,13 @@ from runkit.stats.pairing import RESAMPLING_SEED, incomparable, limits_of, paire
 from runkit.stats.rounding import measured_value, plain_percent, pvalue, stored
 from runkit.stats.sides import ItemKind, Items, Scalars, Side
 from runkit.stats.summary import Summarised, summarise
+from runkit.tables.comparing import SIGNIFICANT_BELOW
 from runkit.tables.guards import WaivedError, check_run
+from runkit.tables.marks import Marks
 from runkit.tables.measured import ArchivedRun, spoken_evidence
 from runkit.tables.notes import waived_sentences, warnings_sentence
 from runkit.tables.settings import setting, setting_name
 
-_SIGNIFICANT_P = 0.05
 _EMPTY = Cell()
 _PERCENT_UNIT = "fraction"
 
@@ -99,7 +100,7 @@ def measure_table(
             check_run(run_id, runs, blocking)
     measured = [[_measured(row, column, runs) for row in spec.rows] for column in spec.measures]
     against = [_compared(spec, column, found) for column, found in zip(spec.measures, measured, strict=True)]
-    marks: dict[str, str] = {}
+    marks = Marks()
     rows = tuple(
         _row(spec, index, measured, against, runs, warnings, waived, marks) for index in range(len(spec.rows))
     )
@@ -113,7 +114,7 @@ def measure_table(
         blocks=(Block(None, rows),),
         notes=(
             *(Note("", text) for text in _notes(spec, measured, against)),
-            *(Note(letter, text) for text, letter in marks.items()),
+            *(Note(letter, text) for text, letter in marks.letters.items()),
         ),
     )
 
@@ -225,7 +226,7 @@ def _row(
     runs: Mapping[str, ArchivedRun],
     warnings: Mapping[str, tuple[str, ...]],
     waived: Mapping[str, tuple[WaivedError, ...]],
-    marks: dict[str, str],
+    marks: Marks,
 ) -> Row:
     row = spec.rows[index]
     cells = [_setting_cell(row, factor.key, factor.names, runs) for factor in spec.factors]
@@ -246,15 +247,8 @@ def _row(
         row.label,
         row.run_ids[0] if len(row.run_ids) == 1 else None,
         tuple(cells),
-        tuple(dict.fromkeys(_mark(text, marks) for text in texts)),
+        tuple(dict.fromkeys(marks.letter(text) for text in texts)),
     )
-
-
-def _mark(text: str, marks: dict[str, str]) -> str:
-    if text not in marks:
-        number = len(marks)
-        marks[text] = (chr(ord("a") + number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
-    return marks[text]
 
 
 def _setting_cell(
@@ -279,13 +273,13 @@ def _setting_cell(
     return Cell((names.get(value, setting(found[0][key]) if key in found[0] else NO_DIGITS),), source)
 
 
-def _value_cell(found: _Measured, is_best: bool, marks: dict[str, str]) -> Cell:
+def _value_cell(found: _Measured, is_best: bool, marks: Marks) -> Cell:
     score = found.scores[0]
     if any(one.value is None for one in found.scores):
         reason = next(one.missing_because or "not measured" for one in found.scores if one.value is None)
         source = MissingSource(runs=found.runs, what=spelled(score), reason=reason)
         sentence = reason[:1].upper() + reason[1:].rstrip(".") + "."
-        return Cell((NO_DIGITS,), source, (_mark(sentence, marks),))
+        return Cell((NO_DIGITS,), source, (marks.letter(sentence),))
     clusters = found.items[0].clusters if found.items else None
     own = summarise(
         found.side, kind=found.kind, seed=RESAMPLING_SEED, clusters=clusters, limits=limits_of(score.metric)
@@ -310,7 +304,7 @@ def _value_cell(found: _Measured, is_best: bool, marks: dict[str, str]) -> Cell:
     )
     note: tuple[str, ...] = ()
     if found.num_candidates > 1:
-        note = (_mark(f"The best of {found.num_candidates} steps, so too good by chance.", marks),)
+        note = (marks.letter(f"The best of {found.num_candidates} steps, so too good by chance."),)
     return Cell(_value_lines(score, own), source_of, note, is_bold=is_best)
 
 
@@ -339,14 +333,14 @@ def _spoken(value: float, unit: str | None, *, is_difference: bool = False) -> s
 
 
 def _difference_cells(
-    found: _Measured, control: _Measured, against: _Against | None, marks: dict[str, str]
+    found: _Measured, control: _Measured, against: _Against | None, marks: Marks
 ) -> list[Cell]:
     if against is None or against.found is None or against.found.difference is None:
         if against is None or against.refused is None:
             return [_EMPTY, _EMPTY]
         reason = f"Not compared with the control: {against.refused}."
         source = MissingSource(runs=found.runs, what="difference", reason=against.refused)
-        return [Cell((NO_DIGITS,), source, (_mark(reason, marks),)), _EMPTY]
+        return [Cell((NO_DIGITS,), source, (marks.letter(reason),)), _EMPTY]
     one, unit = against.found, found.scores[0].metric.unit
     difference = one.difference or 0.0
     source_of = DifferenceSource(
@@ -381,7 +375,7 @@ def _is_best(index: int, found: Sequence[_Measured], against: Sequence[_Against 
     means = [_mean(one) for one in found]
     own = means[index]
     known = [sign * mean for mean in means if mean is not None]
-    return gain > 0 and compared.p_holm < _SIGNIFICANT_P and own is not None and sign * own == max(known)
+    return gain > 0 and compared.p_holm < SIGNIFICANT_BELOW and own is not None and sign * own == max(known)
 
 
 def _mean(found: _Measured) -> float | None:
@@ -416,5 +410,7 @@ def _notes(
         sentences.append(f"Mean ± standard deviation over {' or '.join(map(str, counts))} runs a row.")
     if any(_is_best(index, found, one) for found, one in zip(measured, against, strict=True)
            for index in range(len(found))):  # fmt: skip
-        sentences.append("Bold: best, and proven better than the control (Holm-adjusted p below 0.05).")
+        sentences.append(
+            f"Bold: best, and proven better than the control (Holm-adjusted p below {SIGNIFICANT_BELOW})."
+        )
     return sentences
