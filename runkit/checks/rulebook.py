@@ -229,10 +229,10 @@ RULES: tuple[Rule, ...] = (
         name="torn-rows",
         family="measurement",
         severity="warning",
-        summary="Lines of a dump are torn or cannot be decoded.",
+        summary="A file, or rows of it, are torn or cannot be decoded.",
         why="The readable rows count and the torn ones do not; which items are lost is chance: a warning.",
         example="The last line of eval_samples_step_500.jsonl ends in the middle of a word.",
-        way_out="Evaluate the checkpoint again, or report the smaller n.",
+        way_out="Have the file written again by what made it, or report the smaller n.",
         checked_by="validate",
     ),
     Rule(

@@ -102,10 +102,13 @@ class _CommandReader:
         found = read_with(all_sources(), root)
         together = combined(found)
         configuration = _foreign_configuration(facts.configuration, capture, log, together)
-        facts = of_format_2(facts, together, configuration)
-        provenance = facts.provenance.model_copy(update={"sources": together.sources})
-        models = tuple(model for one in found for model in one.models)
-        facts = facts.model_copy(update={"provenance": provenance, "models": models})
+        facts = of_format_2(facts, together).model_copy(
+            update={
+                "configuration": configuration,
+                "provenance": facts.provenance.model_copy(update={"sources": together.sources}),
+                "models": tuple(model for one in found for model in one.models),
+            }
+        )
         return IngestedRun(facts=facts, outcomes={}, notes=Notes(), declared_factors=(), items=together.items)
 
 

@@ -84,7 +84,7 @@ class _FilesReader:
             ),
             missing_artifacts=tuple(missing for one in found for missing in one.missing),
         )
-        facts = of_format_2(facts, together, configuration)
+        facts = of_format_2(facts, together)
         return IngestedRun(facts=facts, outcomes={}, notes=Notes(), declared_factors=(), items=together.items)
 
 

@@ -60,7 +60,7 @@ def _plain(value: Scalar) -> Scalar:
     return _ADDRESS.sub("", value) if isinstance(value, str) else value
 
 
-def of_format_2(facts: RunFacts, found: Combined, configuration: Configuration) -> RunFacts:
+def of_format_2(facts: RunFacts, found: Combined) -> RunFacts:
     """Return *facts* with the scores of *found* in the place of evaluations."""
     return facts.model_copy(
         update={
@@ -70,7 +70,6 @@ def of_format_2(facts: RunFacts, found: Combined, configuration: Configuration) 
             "series": found.series,
             "protocol": Protocol(primary=found.primary, systems=_systems(found.scores)),
             "notices": found.notices or None,
-            "configuration": configuration,
         }
     )
 
